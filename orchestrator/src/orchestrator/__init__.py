@@ -1,0 +1,5 @@
+"""A lightweight workflow orchestrator that keeps state apart from execution."""
+
+from importlib.metadata import version
+
+__version__ = version("workflow-orchestrator")

@@ -1,0 +1,109 @@
+"""The in-process broker of the embedded profile."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Sequence
+
+from orchestrator.model.job import Job
+from orchestrator.model.run import RunId
+
+
+class EmbeddedQueue:
+    """See `ports.queue.JobQueue`: a queue per action, bounded in jobs and in bytes."""
+
+    def __init__(self, jobs_max: int, bytes_max: int) -> None:
+        self._jobs_max = jobs_max
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._arrivals = 0
+        self._held: dict[tuple[RunId, int], Job] = {}
+        self._shared: dict[str, deque[tuple[int, Job]]] = {}
+        self._alone: dict[str, deque[tuple[int, Job]]] = {}
+
+    @property
+    def has_room(self) -> bool:
+        """See `ports.queue.JobQueue.has_room`."""
+        return len(self._held) <= self._jobs_max // 2 and self._bytes <= self._bytes_max // 2
+
+    def publish(self, jobs: Sequence[Job]) -> bool:
+        """See `ports.queue.JobQueue.publish`."""
+        fitted = True
+        for job in jobs:
+            key = (job.run_id, job.step)
+            held = self._held.get(key)
+            if held is not None:
+                if held.attempt >= job.attempt:
+                    continue
+                self.withdraw(*key)
+            if len(self._held) >= self._jobs_max or self._bytes >= self._bytes_max:
+                fitted = False
+                continue
+            self._held[key] = job
+            self._bytes += len(job.payload)
+            self._arrivals += 1
+            queues = self._alone if job.alone else self._shared
+            queue = queues.get(job.action)
+            if queue is None:
+                queue = queues[job.action] = deque()
+            queue.append((self._arrivals, job))
+        return fitted
+
+    def take(self, actions: Collection[str], most: int) -> list[Job]:
+        """See `ports.queue.JobQueue.take`."""
+        taken: list[Job] = []
+        if not self._held:
+            return taken
+        queues = [queue for action in actions if (queue := self._shared.get(action))]
+        while queues and len(taken) < most:
+            queue = queues[0] if len(queues) == 1 else min(queues, key=lambda queue: queue[0][0])
+            job = queue.popleft()[1]
+            if self._release(job):
+                taken.append(job)
+            if not queue:
+                queues.remove(queue)
+        return taken
+
+    def take_alone(self, actions: Collection[str]) -> Job | None:
+        """See `ports.queue.JobQueue.take_alone`."""
+        while queues := [queue for action in actions if (queue := self._alone.get(action))]:
+            job = min(queues, key=lambda queue: queue[0][0]).popleft()[1]
+            if self._release(job):
+                return job
+        return None
+
+    def waiting_alone(self, actions: Collection[str]) -> int:
+        """See `ports.queue.JobQueue.waiting_alone`."""
+        if not self._alone:
+            return 0
+        return sum(
+            self._held.get((job.run_id, job.step)) is job
+            for action in actions
+            for _, job in self._alone.get(action, ())
+        )
+
+    def withdraw(self, run_id: RunId, step: int) -> None:
+        """See `ports.queue.JobQueue.withdraw`."""
+        job = self._held.get((run_id, step))
+        if job is not None:
+            self._release(job)
+
+    def holds(self, run_id: RunId, step: int) -> bool:
+        """See `ports.queue.JobQueue.holds`."""
+        return (run_id, step) in self._held
+
+    def depths(self) -> dict[str, int]:
+        """See `ports.queue.JobQueue.depths`."""
+        counts: dict[str, int] = {}
+        for job in self._held.values():
+            counts[job.action] = counts.get(job.action, 0) + 1
+        return counts
+
+    def _release(self, job: Job) -> bool:
+        """Stop holding a job; False when it was withdrawn before. Its place in a queue is skipped later."""
+        key = (job.run_id, job.step)
+        if self._held.get(key) is not job:
+            return False
+        del self._held[key]
+        self._bytes -= len(job.payload)
+        return True

@@ -1,0 +1,1 @@
+"""The embedded profile's store: one SQLite file, one writer, group commit."""

@@ -1,0 +1,147 @@
+"""The file: opened by one process, migrated, written through one connection, checkpointed off the hot path."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import sqlite3
+from importlib import resources
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from orchestrator.model.errors import DataFolderInUse
+
+FILE_NAME: Final = "orchestrator.db"
+LOCK_NAME: Final = "orchestrator.lock"
+
+_CACHE_KIB: Final = 64 * 1024
+WAL_CHECK_COMMITS: Final = 200
+"""Commits between two looks at the size of the write-ahead log."""
+WAL_CHECKPOINT_BYTES: Final = 32 * 1024 * 1024
+"""Size of the write-ahead log from which a checkpoint is made."""
+
+
+class Database:
+    """One writer and one reader connection to a file, or a single connection to memory.
+
+    ``synchronous=FULL``: a commit that was answered survives a loss of power, not only of the process; with group
+    commit the flush is shared by all that arrived meanwhile, so the price is small.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        """Open the database in ``folder``, made if missing; None keeps everything in memory.
+
+        Raises:
+            DataFolderInUse: another process has it.
+        """
+        self._stack = contextlib.ExitStack()
+        self._commits = 0
+        self._checkpoint: asyncio.Task[None] | None = None
+        with contextlib.ExitStack() as stack:
+            if folder is None:
+                self.path: Path | None = None
+                self.writer = stack.enter_context(contextlib.closing(_connect(":memory:")))
+                self.reader = self.writer
+            else:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(_Lock(folder))
+                self.path = folder / FILE_NAME
+                self.writer = stack.enter_context(contextlib.closing(_connect(str(self.path))))
+                self.writer.execute("PRAGMA journal_mode=WAL")
+                self.writer.execute("PRAGMA synchronous=FULL")
+                self.writer.execute("PRAGMA wal_autocheckpoint=0")
+                self.reader = stack.enter_context(contextlib.closing(_connect(str(self.path))))
+            _migrate(self.writer)
+            if self.reader is not self.writer:
+                self.reader.execute("PRAGMA query_only=1")
+            self._stack = stack.pop_all()
+
+    def committed(self) -> None:
+        """Note a commit; now and then, make a checkpoint of a log that has grown."""
+        self._commits += 1
+        if self.path is None or self._commits % WAL_CHECK_COMMITS or self._checkpoint is not None:
+            return
+        if _size(self.path) > WAL_CHECKPOINT_BYTES:
+            self._checkpoint = asyncio.get_running_loop().create_task(self._make_checkpoint(self.path))
+
+    async def _make_checkpoint(self, path: Path) -> None:
+        """Copy the log into the file on a thread, then the little that came meanwhile, so that the log starts anew."""
+        try:
+            await asyncio.to_thread(_checkpoint, path, "PASSIVE")
+            if not self.writer.in_transaction:
+                self.writer.execute("PRAGMA wal_checkpoint(RESTART)")
+        finally:
+            self._checkpoint = None
+
+    async def close(self) -> None:
+        """Finish the checkpoint that runs, close the connections, give the folder free."""
+        if self._checkpoint is not None:
+            await asyncio.wait([self._checkpoint])
+        self._stack.close()
+
+
+def _connect(target: str) -> sqlite3.Connection:
+    # One loop uses the connections; the check would only forbid closing them from the thread that outlives it.
+    connection = sqlite3.connect(target, isolation_level=None, cached_statements=256, check_same_thread=False)
+    connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+    connection.execute("PRAGMA temp_store=MEMORY")
+    connection.execute("PRAGMA busy_timeout=10000")
+    return connection
+
+
+def _checkpoint(path: Path, mode: str) -> None:
+    with contextlib.closing(_connect(str(path))) as connection:
+        connection.execute(f"PRAGMA wal_checkpoint({mode})")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema to this version: each numbered file once, in its own transaction; forward only."""
+    (current,) = connection.execute("PRAGMA user_version").fetchone()
+    folder = resources.files("orchestrator.adapters.sqlite") / "migrations"
+    files = {int(entry.name[:4]): entry for entry in folder.iterdir() if entry.name.endswith(".sql")}
+    if current > max(files):
+        raise sqlite3.DatabaseError(
+            f"the data folder was written by a newer version (schema {current}, this one knows {max(files)})"
+        )
+    for number in sorted(number for number in files if number > current):
+        script = files[number].read_text(encoding="utf-8")
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version={number};\nCOMMIT;")
+
+
+class _Lock:
+    """An exclusive lock on the data folder, gone with its process however that ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LOCK_NAME
+
+    def __enter__(self) -> Self:
+        self._file = self._path.open("a+", encoding="ascii")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "unknown"
+            self._file.close()
+            raise DataFolderInUse(
+                f"the data folder {self._path.parent.resolve()} is in use by another orchestrator (process {holder}). "
+                "Stop that one, or start this one with another --data folder."
+            ) from None
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()

@@ -1,0 +1,183 @@
+"""The `Queries` port on SQLite: bounded reads, each on an index."""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final
+
+from orchestrator.adapters.sqlite import rows
+from orchestrator.adapters.sqlite.database import Database
+from orchestrator.model.dead_letter import DeadLetter
+from orchestrator.model.definition import DefinitionVersion
+from orchestrator.model.errors import Unavailable
+from orchestrator.model.json import NULL, Json
+from orchestrator.model.run import RunId
+from orchestrator.model.status import RunStatus
+from orchestrator.model.times import Time
+from orchestrator.ports.queries import History, RunFilter, RunRecord, StepResult
+
+_RUN: Final = """
+    SELECT run_id, workflow_id, version, status,
+        coalesce((SELECT max(step) FROM jobs WHERE jobs.run_seq = runs.seq), current_step),
+        started_at, ended_at, failure, output_of, seq
+    FROM runs"""
+_PAYLOADS: Final = "SELECT step, payload, at FROM history WHERE run_seq = ? AND step IS NOT NULL ORDER BY id"
+_PAYLOAD: Final = "SELECT payload FROM history WHERE run_seq = ? AND step = ?"
+
+
+class SqliteQueries:
+    """See `ports.queries.Queries`."""
+
+    def __init__(self, database: Database) -> None:
+        self._reader = database.reader
+
+    async def run(self, run_id: RunId) -> RunRecord | None:
+        """See `ports.queries.Queries.run`."""
+        found = self._all(f"{_RUN} WHERE run_id = ?", (run_id,))
+        return self._record(found[0], payloads=True) if found else None
+
+    async def history(self, run_id: RunId) -> History:
+        """See `ports.queries.Queries.history`."""
+        found = self._all(
+            """SELECT history.step, at, events, payload FROM history JOIN runs ON runs.seq = run_seq
+            WHERE run_id = ? ORDER BY id""",
+            (run_id,),
+        )
+        return History(
+            events=[event for _, _, batch, _ in found for event in rows.decode_events(batch)],
+            results=list(_results((step, payload, at) for step, at, _, payload in found)),
+        )
+
+    async def runs(
+        self, which: RunFilter, limit: int, after: tuple[int, int] | None, *, payload_bytes_max: int | None
+    ) -> tuple[list[RunRecord], bool]:
+        """See `ports.queries.Queries.runs`.
+
+        Each status is a walk of its own along an index; the walks are merged, so that no filter sorts what it skips.
+        """
+        walks = [self._walk(which, status, limit + 1, after) for status in which.statuses or (None,)]
+        merged = heapq.merge(*walks, key=lambda row: (row[5], row[9]), reverse=True)
+        found = list(islice(merged, limit + 1))
+        page: list[RunRecord] = []
+        size = 0
+        for row in found[:limit]:
+            if payload_bytes_max is not None and page and size > payload_bytes_max:
+                return page, True
+            record = self._record(row, payloads=payload_bytes_max is not None)
+            size += len(record.input) + len(record.output or b"")
+            page.append(record)
+        return page, len(found) > limit
+
+    def _walk(
+        self, which: RunFilter, status: RunStatus | None, limit: int, after: tuple[int, int] | None
+    ) -> Sequence[Any]:
+        conditions: list[str] = []
+        parameters: list[Any] = []
+        for condition, value in (
+            ("status = ?", status),
+            ("workflow_id = ?", which.workflow_id),
+            ("started_at >= ?", which.started_from),
+            ("started_at < ?", which.started_to),
+        ):
+            if value is not None:
+                conditions.append(condition)
+                parameters.append(value)
+        if after is not None:
+            conditions.append("(started_at, seq) < (?, ?)")
+            parameters += after
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        return self._all(f"{_RUN}{where} ORDER BY started_at DESC, seq DESC LIMIT ?", (*parameters, limit))
+
+    async def results(self, run_ids: list[RunId]) -> dict[RunId, list[StepResult]]:
+        """See `ports.queries.Queries.results`."""
+        found: dict[RunId, list[StepResult]] = {}
+        for run_id in run_ids:
+            seqs = self._all("SELECT seq FROM runs WHERE run_id = ?", (run_id,))
+            found[run_id] = list(_results(self._all(_PAYLOADS, seqs[0]))) if seqs else []
+        return found
+
+    async def workflows(self) -> list[DefinitionVersion]:
+        """See `ports.queries.Queries.workflows`."""
+        found = self._all(
+            f"""SELECT {rows.DEFINITION_COLUMNS} FROM definitions AS latest WHERE version =
+            (SELECT max(version) FROM definitions WHERE workflow_id = latest.workflow_id) ORDER BY workflow_id""",
+            (),
+        )
+        return [rows.definition(row) for row in found]
+
+    async def versions(self, workflow_id: str) -> list[DefinitionVersion]:
+        """See `ports.queries.Queries.versions`."""
+        found = self._all(
+            f"SELECT {rows.DEFINITION_COLUMNS} FROM definitions WHERE workflow_id = ? ORDER BY version DESC",
+            (workflow_id,),
+        )
+        return [rows.definition(row) for row in found]
+
+    async def dead_letters(
+        self, workflow_id: str | None, action: str | None, limit: int, after: str | None
+    ) -> tuple[list[DeadLetter], bool]:
+        """See `ports.queries.Queries.dead_letters`."""
+        conditions = ["state = 'OPEN'"]
+        parameters: list[Any] = []
+        for condition, value in (
+            ("workflow_id = ?", workflow_id),
+            ("action = ?", action),
+            ("seq < (SELECT seq FROM dead_letters WHERE id = ?)", after),
+        ):
+            if value is not None:
+                conditions.append(condition)
+                parameters.append(value)
+        found = self._all(
+            f"""SELECT {rows.LETTER_COLUMNS} FROM dead_letters WHERE {" AND ".join(conditions)}
+            ORDER BY seq DESC LIMIT ?""",
+            (*parameters, limit + 1),
+        )
+        return [rows.dead_letter(row) for row in found[:limit]], len(found) > limit
+
+    async def dead_letter(self, letter_id: str) -> DeadLetter | None:
+        """See `ports.queries.Queries.dead_letter`."""
+        found = self._all(f"SELECT {rows.LETTER_COLUMNS} FROM dead_letters WHERE id = ?", (letter_id,))
+        return rows.dead_letter(found[0]) if found else None
+
+    async def details(self, run_id: RunId) -> dict[int, Json]:
+        """See `ports.queries.Queries.details`."""
+        found = self._all(
+            """SELECT step, details FROM jobs JOIN runs ON runs.seq = run_seq
+            WHERE run_id = ? AND details IS NOT NULL""",
+            (run_id,),
+        )
+        return {step: Json(details) for step, details in found}
+
+    def _record(self, row: Any, *, payloads: bool) -> RunRecord:
+        run_id, workflow_id, version, status, current_step, started_at, ended_at, failure, output_of, seq = row
+        return RunRecord(
+            run_id=RunId(run_id),
+            workflow_id=workflow_id,
+            version=version,
+            status=RunStatus(status),
+            current_step=current_step,
+            started_at=Time(started_at),
+            ended_at=ended_at,
+            input=self._payload(seq, rows.INPUT_STEP) if payloads else NULL,
+            output=self._payload(seq, output_of) if payloads and output_of is not None else None,
+            failure=None if failure is None else rows.decode_failure(failure),
+            place=(started_at, seq),
+        )
+
+    def _payload(self, seq: int, step: int) -> Json:
+        return Json(self._all(_PAYLOAD, (seq, step))[0][0])
+
+    def _all(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        try:
+            return self._reader.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise Unavailable(f"the store failed: {error}") from error
+
+
+def _results(payloads: Iterable[tuple[int | None, bytes | None, int]]) -> Iterator[StepResult]:
+    for step, payload, at in payloads:
+        if step is not None and step != rows.INPUT_STEP and payload is not None:
+            yield StepResult(step, Json(payload), Time(at))

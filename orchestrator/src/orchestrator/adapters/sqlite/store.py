@@ -1,0 +1,146 @@
+"""The `Store` port on SQLite.
+
+A run's state is not stored: it is the fold of its history, kept in memory while the run is open. This process is the
+only writer (the data folder's lock sees to it), so what is in memory is true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from orchestrator.adapters.sqlite import rows
+from orchestrator.adapters.sqlite.database import Database
+from orchestrator.adapters.sqlite.transaction import Known, SqliteTransaction, read_payloads
+from orchestrator.model.definition import DefinitionVersion
+from orchestrator.model.errors import Unavailable
+from orchestrator.model.event import Event
+from orchestrator.model.job import JobRow
+from orchestrator.model.json import Json
+from orchestrator.model.run import RunId, RunState
+from orchestrator.model.times import Time
+from orchestrator.ports.store import Due, PayloadRef, Transaction
+
+Fold = Callable[[RunId, DefinitionVersion, Iterable[Event]], RunState]
+"""Makes a state of a history; the engine's, handed in by the composition root."""
+
+_PENDING = f"""
+    SELECT {rows.JOB_COLUMNS}, jobs.run_seq FROM jobs JOIN runs ON runs.seq = jobs.run_seq
+    WHERE (jobs.run_seq, step) > (?, ?) AND state = 'pending' ORDER BY jobs.run_seq, step LIMIT ?"""
+_LEASED = f"SELECT {rows.JOB_COLUMNS} FROM jobs JOIN runs ON runs.seq = jobs.run_seq WHERE state = 'leased'"
+_BACKING_OFF = f"""
+    SELECT {rows.JOB_COLUMNS} FROM jobs JOIN runs ON runs.seq = jobs.run_seq
+    WHERE state = 'backoff' AND due_at <= ? ORDER BY due_at LIMIT ?"""
+_OVERDUE = """
+    SELECT run_id FROM runs WHERE deadline <= ? AND deadline IS NOT NULL AND ended_at IS NULL
+    ORDER BY deadline LIMIT ?"""
+
+
+class SqliteStore:
+    """See `ports.store.Store`."""
+
+    def __init__(self, database: Database, fold: Fold, runs_cached_max: int) -> None:
+        self._database = database
+        self._fold = fold
+        self._runs_cached_max = runs_cached_max
+        self._known: OrderedDict[RunId, Known] = OrderedDict()
+        self._lock = asyncio.Lock()
+        writer = database.writer
+        (self._next_seq,) = writer.execute("SELECT coalesce(max(seq), 0) + 1 FROM runs").fetchone()
+        (self._next_id,) = writer.execute("SELECT coalesce(max(id), 0) + 1 FROM history").fetchone()
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """See `ports.store.Store.transaction`."""
+        return self._transaction()
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Transaction]:
+        async with self._lock:
+            writer = self._database.writer
+            transaction = SqliteTransaction(writer, self._known, self._fold, self._next_seq, self._next_id)
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+                yield transaction
+                writer.execute("COMMIT")
+            except sqlite3.Error as error:
+                _roll_back(writer)
+                raise Unavailable(f"the store failed: {error}") from error
+            except BaseException:
+                _roll_back(writer)
+                raise
+            self._next_seq, self._next_id = transaction.next_seq, transaction.next_id
+            self._remember(transaction.touched)
+            self._database.committed()
+
+    def _remember(self, touched: dict[RunId, Known]) -> None:
+        known = self._known
+        known.update(touched)
+        for run_id in touched:
+            known.move_to_end(run_id)
+        while len(known) > self._runs_cached_max:
+            known.popitem(last=False)
+
+    async def definition(self, workflow_id: str, version: int) -> DefinitionVersion | None:
+        """See `ports.store.Store.definition`."""
+        row = self._one(
+            f"SELECT {rows.DEFINITION_COLUMNS} FROM definitions WHERE workflow_id = ? AND version = ?",
+            (workflow_id, version),
+        )
+        return None if row is None else rows.definition(row)
+
+    async def due(self, now: Time, limit: int) -> Due:
+        """See `ports.store.Store.due`."""
+        return Due(
+            retries=[rows.job(row) for row in self._all(_BACKING_OFF, (now, limit))],
+            runs=[RunId(run_id) for (run_id,) in self._all(_OVERDUE, (now, limit))],
+        )
+
+    async def pending(self, after: tuple[int, int], limit: int) -> tuple[list[JobRow], tuple[int, int] | None]:
+        """See `ports.store.Store.pending`."""
+        found = self._all(_PENDING, (*after, limit))
+        following = (found[-1][-1], found[-1][3]) if len(found) == limit else None
+        return [rows.job(row) for row in found], following
+
+    async def leased(self) -> list[JobRow]:
+        """See `ports.store.Store.leased`."""
+        return [rows.job(row) for row in self._all(_LEASED, ())]
+
+    async def payloads(self, refs: Iterable[PayloadRef]) -> dict[PayloadRef, Json]:
+        """See `ports.store.Store.payloads`."""
+        try:
+            return read_payloads(self._database.reader, refs)
+        except sqlite3.Error as error:
+            raise Unavailable(f"the store failed: {error}") from error
+
+    async def forget(self, now: Time, limit: int) -> int:
+        """See `ports.store.Store.forget`."""
+        async with self._lock:
+            try:
+                cursor = self._database.writer.execute(
+                    "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE expires_at <= ? LIMIT ?)",
+                    (now, limit),
+                )
+            except sqlite3.Error as error:
+                raise Unavailable(f"the store failed: {error}") from error
+            return cursor.rowcount
+
+    def _one(self, sql: str, parameters: Sequence[Any]) -> Any:
+        try:
+            return self._database.reader.execute(sql, parameters).fetchone()
+        except sqlite3.Error as error:
+            raise Unavailable(f"the store failed: {error}") from error
+
+    def _all(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        try:
+            return self._database.reader.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise Unavailable(f"the store failed: {error}") from error
+
+
+def _roll_back(writer: sqlite3.Connection) -> None:
+    if writer.in_transaction:
+        writer.execute("ROLLBACK")

@@ -1,0 +1,129 @@
+"""The ASGI application: routes, error answers, and who may call."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import falcon
+import falcon.asgi
+from falcon.asgi import Request, Response
+
+from orchestrator.api import http
+from orchestrator.api.dead_letters import DeadLetter, DeadLetters, Redrive
+from orchestrator.api.health import Live, Ready
+from orchestrator.api.openapi import document
+from orchestrator.api.runs import Cancel, Events, Run, Runs
+from orchestrator.api.workers import Drain, Exchange, Heartbeat, Worker, Workers
+from orchestrator.api.workflows import Trigger, Version, Versions, Workflow, Workflows
+from orchestrator.app.orchestrator import Orchestrator
+from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.problem import HostRefused
+from orchestrator.pages.assets import ASSET_HEADERS, asset
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None) -> Asgi:
+    """Build the application.
+
+    Args:
+        orchestrator: the use-cases.
+        hosts: names under which this server may be called; None takes any. A server on a loopback address takes only
+            its own names, so that no web page elsewhere can reach it by a name that was bent to it (DNS rebinding).
+    """
+    app = falcon.asgi.App(middleware=[_Guard(hosts)])
+    app.req_options.strip_url_path_trailing_slash = True
+    app.req_options.keep_blank_qs_values = True
+    app.add_error_handler(Exception, http.on_fault)
+    app.add_error_handler(falcon.HTTPError, http.on_http_error)
+    app.add_error_handler(OrchestratorError, http.on_problem)
+    routes: dict[str, Any] = {
+        "/": _Home(),
+        "/workflow": Workflows(orchestrator),
+        "/workflow/runs": Runs(orchestrator),
+        "/workflow/run/{run_id}": Run(orchestrator),
+        "/workflow/run/{run_id}/events": Events(orchestrator),
+        "/workflow/run/{run_id}/cancel": Cancel(orchestrator),
+        "/workflow/{workflow_id}": Workflow(orchestrator),
+        "/workflow/{workflow_id}/versions": Versions(orchestrator),
+        "/workflow/{workflow_id}/versions/{number}": Version(orchestrator),
+        "/workflow/{workflow_id}/trigger": Trigger(orchestrator),
+        "/workers": Workers(orchestrator),
+        "/workers/{worker_id}": Worker(orchestrator),
+        "/workers/{worker_id}/exchange": Exchange(orchestrator),
+        "/workers/{worker_id}/heartbeat": Heartbeat(orchestrator),
+        "/workers/{worker_id}/drain": Drain(orchestrator),
+        "/dead-letters": DeadLetters(orchestrator),
+        "/dead-letters/{letter_id}": DeadLetter(orchestrator),
+        "/dead-letters/{letter_id}/redrive": Redrive(orchestrator),
+        "/health/live": Live(),
+        "/health/ready": Ready(orchestrator),
+        "/openapi.json": _OpenApi(),
+        "/assets/{name}": _Assets(),
+    }
+    for path, resource in routes.items():
+        app.add_route(path, resource)
+    return _keep_receive(app)
+
+
+def _keep_receive(app: falcon.asgi.App[Any, Any]) -> Asgi:
+    """Keep the connection's ``receive`` where a resource finds it: Falcon has no public way to a disconnect."""
+
+    async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[http.RECEIVE] = receive
+        await app(scope, receive, send)
+
+    return asgi
+
+
+class _Guard:
+    """Refuses requests that a web page elsewhere could have caused."""
+
+    def __init__(self, hosts: Collection[str] | None) -> None:
+        self._hosts = hosts
+
+    async def process_request(self, req: Request, resp: Response) -> None:
+        """Check Host and, for a change, Origin."""
+        host = req.host
+        if self._hosts is not None and host not in self._hosts and not _is_loopback(host):
+            known = ", ".join(sorted(self._hosts))
+            raise HostRefused(f"this server is not {host!r} but {known}; set ORCHESTRATOR_HOSTS to add a name")
+        origin = req.get_header("Origin")
+        if origin is not None and req.method not in _SAFE_METHODS and urlsplit(origin).netloc != req.netloc:
+            raise HostRefused(f"a page of {origin} may not change anything here")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class _Home:
+    async def on_get(self, req: Request, resp: Response) -> None:
+        raise falcon.HTTPFound("/workflow/runs")
+
+
+class _OpenApi:
+    async def on_get(self, req: Request, resp: Response) -> None:
+        http.send_json(resp, document())
+
+
+class _Assets:
+    async def on_get(self, req: Request, resp: Response, name: str) -> None:
+        found = asset(name)
+        if found is None:
+            raise falcon.HTTPNotFound
+        resp.data, resp.content_type = found
+        for header, value in ASSET_HEADERS.items():
+            resp.set_header(header, value)

@@ -1,0 +1,29 @@
+"""Whether the process lives, and whether it takes work."""
+
+from __future__ import annotations
+
+from falcon.asgi import Request, Response
+
+from orchestrator.api import http
+from orchestrator.app.orchestrator import Orchestrator
+from orchestrator.model.view import Health
+
+
+class Live:
+    """``/health/live``"""
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Answer as long as the process can."""
+        http.send_json(resp, Health(status="live"))
+
+
+class Ready:
+    """``/health/ready``"""
+
+    def __init__(self, orchestrator: Orchestrator) -> None:
+        self._orchestrator = orchestrator
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Answer 503 with the reason when no work can be taken."""
+        self._orchestrator.check_ready()
+        http.send_json(resp, Health(status="ready"))

@@ -1,0 +1,187 @@
+"""What every resource does the same way: read a body within its limit, answer JSON, a page or a problem."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import falcon
+import msgspec
+from falcon.asgi import Request, Response
+
+from orchestrator.app.waits import Gone
+from orchestrator.model.errors import FieldError, OrchestratorError, TooLarge
+from orchestrator.model.limits import Limits
+from orchestrator.model.problem import ParameterInvalid, Problem, problem_of
+from orchestrator.pages import render
+from orchestrator.pages.assets import HEADERS, etag
+
+_log = logging.getLogger(__name__)
+
+JSON: Final = "application/json"
+PROBLEM: Final = "application/problem+json"
+HTML: Final = "text/html; charset=utf-8"
+encode: Final = msgspec.json.Encoder().encode
+
+RECEIVE: Final = "orchestrator.receive"
+"""Key of the ASGI scope under which the connection's ``receive`` is kept, to learn when a caller goes away."""
+
+
+async def read_body(req: Request, limits: Limits, most: int | None = None) -> bytes:
+    """Read a body of at most ``most`` bytes (``request_bytes_max`` unless given).
+
+    Raises:
+        TooLarge: it is longer; the rest is not read.
+    """
+    most = limits.request_bytes_max if most is None else most
+    length = req.content_length
+    if length is not None and length > most:
+        raise _too_large(most)
+    if length is not None:
+        return await req.stream.read()
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in req.stream:
+        size += len(chunk)
+        if size > most:
+            raise _too_large(most)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _too_large(most: int) -> TooLarge:
+    reason = f"more than {most:,} bytes"
+    return TooLarge(reason, [FieldError("body", reason, "keep the data elsewhere and send a reference to it")])
+
+
+def gone(req: Request) -> Gone:
+    """Give a function whose awaitable is done when the caller has gone away."""
+    receive = req.scope[RECEIVE]
+
+    async def wait() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    return wait
+
+
+def base_url(req: Request) -> str:
+    """Give the address under which the caller sees this server."""
+    return f"{req.scheme}://{req.netloc}"
+
+
+def wants_html(req: Request) -> bool:
+    """Whether a browser asks."""
+    return "text/html" in req.accept
+
+
+def send_json(resp: Response, value: Any, status: int = 200) -> None:
+    """Answer a view, or a list of views."""
+    resp.status = status
+    resp.content_type = JSON
+    resp.data = encode(value)
+
+
+def send_page(req: Request, resp: Response, html: str, status: int = 200) -> None:
+    """Answer a page; 304 when the browser has it."""
+    tag = etag(html)
+    for name, value in HEADERS.items():
+        resp.set_header(name, value)
+    resp.set_header("ETag", tag)
+    if status == 200 and req.get_header("If-None-Match") == tag:
+        resp.status = 304
+        return
+    resp.status = status
+    resp.content_type = HTML
+    resp.data = html.encode()
+
+
+def send_next(req: Request, resp: Response, cursor: str | None) -> None:
+    """Say where the next page of a list is."""
+    if cursor is not None:
+        parameters = {**req.params, "cursor": cursor}
+        resp.set_header("Link", f'<{req.path}?{urlencode(parameters, doseq=True)}>; rel="next"')
+
+
+def check_parameters(req: Request, known: Iterable[str]) -> None:
+    """Refuse query parameters that mean nothing here: a typing error in a filter would show everything."""
+    known = tuple(known)
+    for name in req.params:
+        if name not in known:
+            mend = f"leave it out; known are: {', '.join(known)}" if known else "leave it out"
+            raise ParameterInvalid.of(name, "the parameter is not known", mend)
+
+
+def parameter(req: Request, name: str) -> str | None:
+    """Give a query parameter that may come once."""
+    values = req.get_param_as_list(name)
+    if not values:
+        return None
+    if len(values) > 1:
+        raise ParameterInvalid.of(name, "it comes more than once", "send it once")
+    return values[0]
+
+
+def integer(req: Request, name: str, default: int, least: int, most: int) -> int:
+    """Give a query parameter that is a whole number."""
+    text = parameter(req, name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+        raise ParameterInvalid.of(name, "it is not a whole number in range", f"send one from {least} to {most}")
+    return int(text)
+
+
+async def on_problem(
+    req: Request, resp: Response, error: OrchestratorError, params: dict[str, Any], **_: Any
+) -> None:
+    """Answer an error of ours."""
+    send_problem(req, resp, problem_of(error))
+    if error.retry_after is not None:
+        resp.set_header("Retry-After", str(max(1, round(error.retry_after))))
+
+
+async def on_http_error(req: Request, resp: Response, error: falcon.HTTPError, params: dict[str, Any], **_: Any) -> None:
+    """Answer what the router or the parser refuse."""
+    status = int(error.status[:3]) if isinstance(error.status, str) else int(error.status)
+    title = error.title or falcon.code_to_http_status(status)[4:]
+    code = title.lower().replace(" ", "-")
+    detail = str(error.description or "")
+    if status == 404:
+        code, title, detail = "path-not-found", "There is nothing here", f"{req.path} is no path of the API"
+    elif status == 405:
+        code, title, detail = "method-not-allowed", "The method is not allowed", f"{req.method} is not for {req.path}"
+    if error.headers:
+        resp.set_headers(error.headers)
+    send_problem(req, resp, Problem(type=f"/errors/{code}", title=title, status=status, detail=detail, code=code))
+
+
+async def on_fault(req: Request, resp: Response, error: Exception, params: dict[str, Any], **_: Any) -> None:
+    """Answer a bug of ours, without telling the world about our insides."""
+    _log.error("%s %s failed", req.method, req.path, exc_info=error)
+    send_problem(
+        req,
+        resp,
+        Problem(
+            type="/errors/fault",
+            title="The orchestrator has a fault",
+            status=500,
+            detail="Its log says more. The request may be repeated.",
+            code="fault",
+        ),
+    )
+
+
+def send_problem(req: Request, resp: Response, problem: Problem) -> None:
+    """Answer RFC 9457, or a page to a browser."""
+    if wants_html(req):
+        html = render.error_page(
+            problem.status, problem.title, problem.detail, problem.errors, base_url=base_url(req)
+        )
+        send_page(req, resp, html, problem.status)
+        return
+    resp.status = problem.status
+    resp.content_type = PROBLEM
+    resp.data = encode(problem)

@@ -1,0 +1,365 @@
+"""Workers over HTTP: registration, exchange of results for jobs, heartbeats, leaving."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Final
+
+from msgspec import Raw
+
+from orchestrator.app.assignment import Assignment
+from orchestrator.app.command import Record
+from orchestrator.app.lease import Lease, Leases
+from orchestrator.app.pipeline import Pipeline
+from orchestrator.app.polls import Poll, Polls
+from orchestrator.app.reports import Reports
+from orchestrator.app.waits import Gone
+from orchestrator.app.workers import Worker, Workers
+from orchestrator.model import times
+from orchestrator.model.definition import id_problem
+from orchestrator.model.errors import FieldError, InvalidField
+from orchestrator.model.job import Job, Rejection, Report, parse_job_id
+from orchestrator.model.json import Json
+from orchestrator.model.limits import Limits
+from orchestrator.model.run import RunId
+from orchestrator.model.times import MICROS, Duration
+from orchestrator.model.wire import (
+    ExchangeAnswer,
+    HeartbeatAnswer,
+    HeartbeatBody,
+    JobInFlight,
+    JobOut,
+    RegisterBody,
+    Registered,
+    Rejected,
+)
+from orchestrator.ports.clock import Clock
+from orchestrator.ports.queue import JobQueue
+
+_LEASE_MIN: Final = MICROS
+_HEARTBEATS_PER_LEASE: Final = 3
+_BEATS_MISSED_MAX: Final = 2
+"""Heartbeats in a row that may leave a job out before it is taken for lost on the way to its worker."""
+_RESERVATION_CHECK_SECONDS: Final = 1.0
+"""How often an exchange looks whether its worker is still reserved for a job that runs alone."""
+
+_REASONS: Final = {
+    Rejection.SUPERSEDED: "this attempt is over, or was never given out",
+    Rejection.RECORDED: "the step has its result",
+    Rejection.RUN_FINISHED: "the run has ended",
+    Rejection.UNKNOWN: "there is no such run or step",
+}
+
+
+class Gateway:
+    """The worker protocol, without HTTP."""
+
+    def __init__(self, pipeline: Pipeline, queue: JobQueue, leases: Leases, clock: Clock, limits: Limits) -> None:
+        self._pipeline = pipeline
+        self._queue = queue
+        self._leases = leases
+        self._clock = clock
+        self._limits = limits
+        self.workers = Workers(limits)
+        self.overflowed = False
+        """Whether some jobs did not fit into the queue and wait in the store."""
+        self._polls = Polls()
+        self._assignment = Assignment(queue, leases, clock)
+
+    # --- the protocol --------------------------------------------------------------------------------------------
+
+    def register(self, body: RegisterBody, made_up_id: str) -> Registered:
+        """Add a worker, or put a new registration in the place of an old one of the same id."""
+        worker_id = body.worker_id if body.worker_id is not None else made_up_id
+        self._check(body, worker_id)
+        now = self._clock.now()
+        worker = Worker(
+            worker_id=worker_id,
+            actions=tuple(dict.fromkeys(body.actions)),
+            lease=self._lease(body),
+            registered_at=now,
+            seen_at=now,
+            seen_on=self._clock.monotonic(),
+            sdk=body.sdk,
+            version=body.version,
+            host=body.host,
+            pid=body.pid,
+            concurrency=body.concurrency,
+        )
+        self.workers.add(worker)
+        limits = self._limits
+        return Registered(
+            worker_id=worker_id,
+            lease=times.seconds(worker.lease),
+            heartbeat=times.seconds(worker.lease // _HEARTBEATS_PER_LEASE),
+            wait_max=limits.wait_seconds_max,
+            capacity_max=limits.jobs_per_call_max,
+            result_bytes_max=limits.payload_bytes_max,
+            request_bytes_max=limits.request_bytes_max,
+        )
+
+    async def exchange(self, worker_id: str, raw: bytes, gone: Gone | None = None) -> ExchangeAnswer:
+        """Record results, then hand out jobs, waiting for them when asked to.
+
+        Args:
+            worker_id: a registered worker.
+            raw: the body as sent.
+            gone: gives an awaitable that is done when the caller went away: nothing is handed out to nobody.
+        """
+        worker = self.workers.find(worker_id)
+        self._seen(worker)
+        intake = Reports(self._limits)
+        body = intake.read(raw)
+        wait = self._wait(body.wait)
+        if len(intake.reports) + len(intake.rejected) > self._limits.results_per_call_max:
+            most = self._limits.results_per_call_max
+            raise InvalidField("too many results", [FieldError("results", f"more than {most:,}", "send fewer a call")])
+        if intake.reports:
+            await self._record(worker, intake)
+        capacity = min(body.capacity, self._limits.jobs_per_call_max)
+        jobs = self._assignment.assign(worker, capacity) if capacity else []
+        if not jobs and wait and not self._has_news(worker):
+            jobs = await self._wait_for_jobs(worker, capacity, wait, gone)
+        answer = ExchangeAnswer(
+            jobs=[self._out(lease) for lease in jobs],
+            cancelled=list(worker.cancelled),
+            rejected=intake.rejected,
+            draining=worker.draining,
+        )
+        worker.cancelled.clear()
+        return answer
+
+    def heartbeat(self, worker_id: str, body: HeartbeatBody) -> HeartbeatAnswer:
+        """Renew the leases of the jobs that are named."""
+        worker = self.workers.find(worker_id)
+        self._seen(worker)
+        now_on = self._clock.monotonic()
+        mine = {lease.key: lease for lease in self._leases.of(worker_id)}
+        unknown: list[str] = []
+        for job in body.in_flight:
+            place = parse_job_id(job.job_id)
+            lease = None if place is None else mine.pop(place, None)
+            if lease is None or lease.job.attempt != job.attempt:
+                unknown.append(job.job_id)
+                continue
+            self._leases.renew(lease, now_on)
+            self._note_details(lease, job)
+        for lease in mine.values():
+            lease.beats += 1
+            if lease.beats >= _BEATS_MISSED_MAX:
+                lease.ends_on = now_on
+        cancelled = list(worker.cancelled)
+        worker.cancelled.clear()
+        return HeartbeatAnswer(
+            cancelled=cancelled, unknown=[job for job in unknown if job not in cancelled], draining=worker.draining
+        )
+
+    async def leave(self, worker_id: str) -> None:
+        """Take back what the worker has in hand, unharmed, and stop waiting for it."""
+        worker = self.workers.find(worker_id)
+        worker.left = True
+        self._wake(worker)
+        in_hand = self._leases.of(worker_id)
+        if in_hand:
+            intake = Reports(self._limits)
+            intake.reports = [
+                Report(run_id=lease.job.run_id, step=lease.job.step, attempt=lease.job.attempt, outcome="released")
+                for lease in in_hand
+            ]
+            await self._record(worker, intake)
+        worker.seen_on = self._clock.monotonic()
+
+    def drain(self, worker_id: str) -> Worker:
+        """Ask a worker to finish what it has and go."""
+        worker = self.workers.find(worker_id)
+        worker.draining = True
+        self._wake(worker)
+        return worker
+
+    def in_hand(self, worker_id: str) -> list[Lease]:
+        """List what a worker has now."""
+        return self._leases.of(worker_id)
+
+    def lease_of(self, run_id: RunId, step: int) -> Lease | None:
+        """Find out who has a step now."""
+        return self._leases.get((run_id, step))
+
+    def connected_actions(self) -> dict[str, int]:
+        """Count the connected workers by action."""
+        now_on = self._clock.monotonic()
+        counts: dict[str, int] = {}
+        for worker in self.workers.all():
+            if worker.status(now_on) == "CONNECTED":
+                for action in worker.actions:
+                    counts[action] = counts.get(action, 0) + 1
+        return counts
+
+    # --- what the pipeline asks for (see `pipeline.World`) ---------------------------------------------------------
+
+    def dispatch(self, jobs: list[Job]) -> None:
+        """Queue jobs, and wake the exchanges that wait for such."""
+        if not self._queue.publish(jobs):
+            self.overflowed = True
+        self._polls.wake_for(jobs)
+
+    def withdraw(self, run_id: RunId, step: int, attempt: int) -> None:
+        """Take an attempt back from the queue or from the worker that has it."""
+        self._queue.withdraw(run_id, step)
+        lease = self._leases.get((run_id, step))
+        if lease is not None and lease.job.attempt == attempt:
+            self._end(lease)
+            self._tell(lease)
+
+    def shut(self) -> None:
+        """Answer every exchange that waits: the process goes down."""
+        self._polls.wake_all()
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    async def _record(self, worker: Worker, intake: Reports) -> None:
+        for report in intake.reports:
+            report.worker = worker.worker_id
+            lease = self._leases.get((report.run_id, report.step))
+            if lease is not None and lease.job.attempt == report.attempt:
+                report.details = lease.details
+                if not lease.recorded:
+                    report.started_at = lease.started_at
+        answers = await self._pipeline.submit(Record(intake.reports))
+        rejected_already = {(one.job_id, one.attempt) for one in intake.rejected}
+        for report, rejection in zip(intake.reports, answers, strict=True):
+            lease = self._leases.get((report.run_id, report.step))
+            if lease is not None and lease.job.attempt == report.attempt and rejection is None:
+                self._end(lease)
+            if rejection is not None:
+                job_id = f"{report.run_id}:{report.step}"
+                if (job_id, report.attempt) not in rejected_already:
+                    reason = _REASONS[rejection]
+                    intake.rejected.append(
+                        Rejected(job_id=job_id, attempt=report.attempt, code=rejection, reason=reason)
+                    )
+
+    async def _wait_for_jobs(
+        self, worker: Worker, capacity: int, wait: Duration, gone: Gone | None
+    ) -> list[Lease]:
+        """Wait until there is a job for this worker, or news for it, or the time is over."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait / MICROS
+        leaving = None if gone is None else asyncio.ensure_future(gone())
+        worker.waiting += 1
+        try:
+            while True:
+                poll = Poll(worker.worker_id, worker.actions if capacity else (), loop.create_future())
+                with self._polls.waiting(poll):
+                    watched = {poll.woken} if leaving is None else {poll.woken, leaving}
+                    left = deadline - loop.time()
+                    if self._queue.waiting_alone(worker.actions):
+                        left = min(left, _RESERVATION_CHECK_SECONDS)
+                    await asyncio.wait(watched, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if self._polls.closed:
+                    return []
+                if leaving is not None and leaving.done():
+                    self._polls.pass_on(poll)
+                    return []
+                self._seen(worker)
+                jobs = self._assignment.assign(worker, capacity) if capacity else []
+                if jobs or self._has_news(worker) or loop.time() >= deadline:
+                    return jobs
+        finally:
+            worker.waiting -= 1
+            if leaving is not None:
+                leaving.cancel()
+
+    def _end(self, lease: Lease) -> None:
+        self._leases.end(lease.key)
+        if lease.job.alone or self._queue.waiting_alone((lease.job.action,)):
+            # Its worker, or one that empties its hands for a job that runs alone, can have work again.
+            self._polls.wake_worker(lease.worker)
+
+    def _tell(self, lease: Lease) -> None:
+        worker = self.workers.get(lease.worker)
+        if worker is not None:
+            worker.cancelled[lease.job.job_id] = None
+            self._wake(worker)
+
+    def _wake(self, worker: Worker) -> None:
+        self._polls.wake_worker(worker.worker_id)
+
+    def _seen(self, worker: Worker) -> None:
+        worker.seen_at = self._clock.now()
+        worker.seen_on = self._clock.monotonic()
+        worker.left = False
+
+    @staticmethod
+    def _has_news(worker: Worker) -> bool:
+        return bool(worker.cancelled) or worker.draining or worker.left
+
+    def _out(self, lease: Lease) -> JobOut:
+        job = lease.job
+        deadline = None if job.timeout is None else times.iso(lease.started_at + job.timeout)
+        return JobOut(
+            job_id=job.job_id,
+            attempt=job.attempt,
+            workflow_run_id=job.run_id,
+            workflow_id=job.workflow_id,
+            step_index=job.step,
+            action=job.action,
+            payload=Raw(job.payload),
+            lease=times.seconds(lease.length),
+            timeout=None if job.timeout is None else times.seconds(job.timeout),
+            deadline=deadline,
+            heartbeat_timeout=None if job.heartbeat_timeout is None else times.seconds(job.heartbeat_timeout),
+            alone=job.alone,
+            details=None if job.details is None else Raw(job.details),
+        )
+
+    def _note_details(self, lease: Lease, job: JobInFlight) -> None:
+        if job.details is None:
+            return
+        details = bytes(job.details)
+        if len(details) <= self._limits.heartbeat_details_bytes_max:
+            lease.details = Json(details)
+
+    def _wait(self, value: float | str) -> Duration:
+        return wait_duration(value, self._limits, "wait")
+
+    def _lease(self, body: RegisterBody) -> int:
+        if body.lease is None:
+            return round(self._limits.lease_seconds_default * MICROS)
+        try:
+            lease = times.parse_duration(body.lease)
+        except ValueError as error:
+            raise InvalidField(str(error), [FieldError("lease", str(error), 'send "30s" or 30')]) from None
+        most = round(self._limits.lease_seconds_max * MICROS)
+        if not _LEASE_MIN <= lease <= most:
+            reason = f"not between 1 s and {times.seconds(most)} s (lease_seconds_max)"
+            raise InvalidField(reason, [FieldError("lease", reason, "choose one between")])
+        return lease
+
+    def _check(self, body: RegisterBody, worker_id: str) -> None:
+        errors: list[FieldError] = []
+        if len(body.actions) > self._limits.actions_per_worker_max:
+            reason = f"more than {self._limits.actions_per_worker_max:,} (actions_per_worker_max)"
+            errors.append(FieldError("actions", reason, "register several workers"))
+        named: Collection[tuple[str, str]] = [
+            ("workerId", worker_id),
+            *((f"actions[{place}]", action) for place, action in enumerate(body.actions)),
+        ]
+        for field, value in named:
+            if problem := id_problem(value, self._limits):
+                errors.append(FieldError(field, problem.reason, problem.mend))
+        if errors:
+            raise InvalidField("the registration is not valid", errors)
+
+
+def wait_duration(value: float | str, limits: Limits, field: str) -> Duration:
+    """Read how long a caller wants to wait; more than ``wait_seconds_max`` is taken for that.
+
+    Raises:
+        InvalidField: not a duration.
+    """
+    try:
+        wait = times.parse_duration(value)
+    except ValueError as error:
+        raise InvalidField(str(error), [FieldError(field, str(error), 'send "20s" or 20')]) from None
+    return Duration(min(wait, round(limits.wait_seconds_max * MICROS)))

@@ -1,0 +1,344 @@
+"""The use-cases as callers see them, and the life of the parts behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json as stdlib_json
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+
+from orchestrator.app import views
+from orchestrator.app.command import Define, Defined, Direct, Discard, Redrive, Trigger, Triggered
+from orchestrator.app.gateway import Gateway
+from orchestrator.app.lease import Leases
+from orchestrator.app.pipeline import Pipeline, Point
+from orchestrator.app.plans import Plans
+from orchestrator.app.timers import Timers
+from orchestrator.app.waits import Gone, Waits
+from orchestrator.engine.command import CancelRun
+from orchestrator.engine.plan import Plan
+from orchestrator.model import json
+from orchestrator.model.definition import DefinitionVersion, digest, parse_definition
+from orchestrator.model.errors import (
+    DeadLetterNotFound,
+    FieldError,
+    InvalidField,
+    RunFinished,
+    RunNotFound,
+    Unavailable,
+    WorkflowNotFound,
+)
+from orchestrator.model.job import Job, Rejection
+from orchestrator.model.json import NULL, Json
+from orchestrator.model.limits import Limits
+from orchestrator.model.run import RunId
+from orchestrator.model.times import Duration
+from orchestrator.model.view import (
+    DeadLetterView,
+    EventView,
+    RunInList,
+    RunSummary,
+    RunView,
+    WorkerView,
+    WorkflowView,
+)
+from orchestrator.ports.clock import Chance, Clock
+from orchestrator.ports.queries import Queries, RunFilter
+from orchestrator.ports.queue import JobQueue
+from orchestrator.ports.store import Store
+
+_log = logging.getLogger(__name__)
+
+REASON_CHARS_MAX: Final = 1_000
+"""Characters of a cancel reason; the rest is cut off."""
+
+
+class TriggerBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What starts a run."""
+
+    input: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
+
+
+class CancelBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What ends one."""
+
+    reason: str = ""
+
+
+_TRIGGER: Final = msgspec.json.Decoder(TriggerBody)
+_CANCEL: Final = msgspec.json.Decoder(CancelBody)
+
+
+class _World:
+    """See `pipeline.World`: the gateway acts on jobs, the waits on runs."""
+
+    def __init__(self, waits: Waits) -> None:
+        self._waits = waits
+        self.gateway: Gateway | None = None
+
+    def dispatch(self, jobs: list[Job]) -> None:
+        if self.gateway is not None:
+            self.gateway.dispatch(jobs)
+
+    def withdraw(self, run_id: RunId, step: int, attempt: int) -> None:
+        if self.gateway is not None:
+            self.gateway.withdraw(run_id, step, attempt)
+
+    def run_ended(self, run_id: RunId) -> None:
+        self._waits.run_ended(run_id)
+
+
+class Orchestrator:
+    """One process of the orchestrator over its ports."""
+
+    def __init__(
+        self,
+        store: Store,
+        queries: Queries,
+        queue: JobQueue,
+        clock: Clock,
+        chance: Chance,
+        limits: Limits,
+        plans: Plans,
+        reach: Callable[[Point], None] = lambda point: None,
+    ) -> None:
+        self.limits = limits
+        self.clock = clock
+        self._store = store
+        self._queries = queries
+        self._queue = queue
+        self._chance = chance
+        self._plans = plans
+        self._waits = Waits(limits)
+        world = _World(self._waits)
+        self.pipeline = Pipeline(store, plans, clock, chance, limits, world, reach)
+        leases = Leases()
+        self.gateway = world.gateway = Gateway(self.pipeline, queue, leases, clock, limits)
+        self.timers = Timers(
+            store, self.pipeline, self.gateway, queue, leases, plans, clock, chance, limits
+        )
+        self._services: list[asyncio.Task[None]] = []
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Recover what the last process left, then serve while the block runs."""
+        await self.timers.recover()
+        pipeline = asyncio.create_task(self.pipeline.run(), name="pipeline")
+        timers = asyncio.create_task(self.timers.run(), name="timers")
+        self._services = [pipeline, timers]
+        try:
+            yield
+        finally:
+            self.shut()
+            timers.cancel()
+            self.pipeline.close()
+            await asyncio.wait([pipeline, timers])
+
+    def shut(self) -> None:
+        """Answer everyone who waits; nothing new begins to wait."""
+        self.gateway.shut()
+        self._waits.shut()
+
+    def check_ready(self) -> None:
+        """Raise Unavailable when the process does not take work."""
+        for service in self._services:
+            if service.done():
+                raise Unavailable(f"the {service.get_name()} service has stopped; the log says why")
+        if not self._services:
+            raise Unavailable("the orchestrator is starting")
+
+    # --- workflows -----------------------------------------------------------------------------------------------
+
+    async def define(self, raw: bytes) -> tuple[WorkflowView, bool]:
+        """Make a workflow or a version of one; says whether something was made."""
+        definition = parse_definition(raw, self.limits)
+        answer: Defined = await self.pipeline.submit(Define(definition, digest(definition)))
+        return views.workflow_view(answer.version), answer.created
+
+    async def workflows(self) -> list[WorkflowView]:
+        """List the latest versions, by id."""
+        return [views.workflow_view(version) for version in await self._queries.workflows()]
+
+    async def workflow(self, workflow_id: str, number: int | None = None) -> WorkflowView:
+        """Read one version; the latest when no number is given."""
+        if number is None:
+            return (await self.versions(workflow_id))[0]
+        version = await self._store.definition(workflow_id, number)
+        if version is None:
+            raise WorkflowNotFound(f"no workflow has the id {workflow_id!r} and the version {number}")
+        return views.workflow_view(version)
+
+    async def versions(self, workflow_id: str) -> list[WorkflowView]:
+        """List all versions of a workflow, newest first."""
+        versions: list[DefinitionVersion] = await self._queries.versions(workflow_id)
+        if not versions:
+            raise WorkflowNotFound(f"no workflow has the id {workflow_id!r}; GET /workflow/ lists them")
+        return [views.workflow_view(version) for version in versions]
+
+    # --- runs ----------------------------------------------------------------------------------------------------
+
+    async def trigger(self, workflow_id: str, raw: bytes, key: str | None) -> Triggered:
+        """Start a run, or give the one that the same key started before."""
+        payload = NULL
+        if raw.strip():
+            body = json.decode(raw, _TRIGGER, self.limits, envelope=1)
+            payload = json.check_payload(bytes(body.input), self.limits, "input")
+        fingerprint = b"" if key is None else _fingerprint(workflow_id, payload)
+        return await self.pipeline.submit(Trigger(workflow_id, payload, key, fingerprint))
+
+    async def run(
+        self, run_id: RunId, wait: Duration = Duration(0), gone: Gone | None = None
+    ) -> RunView:
+        """Read a run; with ``wait``, once it has ended or the time is over."""
+        if wait:
+            await self._wait(run_id, wait, gone)
+        record = await self._queries.run(run_id)
+        if record is None:
+            raise RunNotFound(f"no run has the id {run_id!r}; GET /workflow/runs lists them")
+        plan = await self._plan(record.workflow_id, record.version)
+        history = await self._queries.history(run_id)
+        return views.run_view(
+            record,
+            history,
+            plan,
+            lambda step: self.gateway.lease_of(run_id, step),
+            await self._queries.details(run_id) if record.ended_at is None else {},
+            self.gateway.connected_actions() if record.ended_at is None else {},
+        )
+
+    async def _wait(self, run_id: RunId, wait: Duration, gone: Gone | None) -> None:
+        waiting = self._waits.begin(run_id)
+        record = await self._queries.run(run_id)
+        if record is None or record.ended_at is not None:
+            self._waits.forget(run_id, waiting)
+            return
+        await self._waits.end(run_id, waiting, wait, gone)
+
+    async def events(self, run_id: RunId, after: int) -> list[EventView]:
+        """Read the history of a run from event ``after`` + 1 on."""
+        history = await self._queries.history(run_id)
+        if not history.events:
+            raise RunNotFound(f"no run has the id {run_id!r}; GET /workflow/runs lists them")
+        return views.event_views(history)[after:]
+
+    async def runs(
+        self, which: RunFilter, limit: int, after: tuple[int, int] | None
+    ) -> tuple[list[RunInList], tuple[int, int] | None]:
+        """List runs with their payloads; gives the place where the next page begins, None after the last."""
+        records, more = await self._queries.runs(which, limit, after, payload_bytes_max=self.limits.list_bytes_max)
+        results = await self._queries.results([record.run_id for record in records])
+        shown: list[RunInList] = []
+        size = 0
+        for record in records:
+            if shown and size > self.limits.list_bytes_max:
+                return shown, records[len(shown) - 1].place
+            plan = await self._plan(record.workflow_id, record.version)
+            found = results[record.run_id]
+            size += len(record.input) + len(record.output or b"") + sum(len(result.result) for result in found)
+            shown.append(views.run_in_list(record, found, plan))
+        return shown, records[-1].place if more else None
+
+    async def summaries(
+        self, which: RunFilter, limit: int, after: tuple[int, int] | None
+    ) -> tuple[list[RunSummary], tuple[int, int] | None]:
+        """List runs without payloads."""
+        records, more = await self._queries.runs(which, limit, after, payload_bytes_max=None)
+        return [views.run_summary(record) for record in records], records[-1].place if more else None
+
+    async def cancel(self, run_id: RunId, raw: bytes) -> RunView:
+        """End a run; no new step starts after this returns."""
+        reason = json.decode(raw, _CANCEL, self.limits).reason if raw.strip() else ""
+        answer = await self.pipeline.submit(Direct(run_id, CancelRun(reason[:REASON_CHARS_MAX])))
+        if answer is Rejection.UNKNOWN:
+            raise RunNotFound(f"no run has the id {run_id!r}; GET /workflow/runs lists them")
+        if answer is Rejection.RUN_FINISHED:
+            run = await self.run(run_id)
+            raise RunFinished(f"run {run_id} is {run.status} since {run.end_time}; it cannot be cancelled any more")
+        return await self.run(run_id)
+
+    # --- workers and dead letters ----------------------------------------------------------------------------------
+
+    def workers(self) -> list[WorkerView]:
+        """List the workers of this process."""
+        now_on = self.clock.monotonic()
+        gateway = self.gateway
+        return [
+            views.worker_view(worker, gateway.in_hand(worker.worker_id), now_on) for worker in gateway.workers.all()
+        ]
+
+    def worker(self, worker_id: str) -> WorkerView:
+        """Read one worker."""
+        worker = self.gateway.workers.find(worker_id)
+        return views.worker_view(worker, self.gateway.in_hand(worker_id), self.clock.monotonic())
+
+    async def unserved(self) -> list[str]:
+        """List the actions of all workflows that no connected worker has a handler for."""
+        connected = self.gateway.connected_actions()
+        workflows = await self._queries.workflows()
+        actions = {step.action for version in workflows for step in version.definition.steps}
+        return sorted(actions - connected.keys())
+
+    async def dead_letters(
+        self, workflow_id: str | None, action: str | None, limit: int, after: str | None
+    ) -> tuple[list[DeadLetterView], str | None]:
+        """List dead letters that wait for a person; gives the cursor of the next page, None after the last."""
+        letters, more = await self._queries.dead_letters(workflow_id, action, limit, after)
+        return [views.dead_letter_view(letter) for letter in letters], letters[-1].id if more else None
+
+    async def dead_letter(self, letter_id: str) -> DeadLetterView:
+        """Read one dead letter."""
+        letter = await self._queries.dead_letter(letter_id)
+        if letter is None:
+            raise DeadLetterNotFound(f"no dead letter has the id {letter_id!r}; GET /dead-letters lists them")
+        return views.dead_letter_view(letter)
+
+    async def redrive(self, letter_id: str) -> RunView:
+        """Run the step of a dead letter again, in the same run."""
+        return await self.run(await self.pipeline.submit(Redrive(letter_id)))
+
+    async def discard(self, letter_id: str) -> None:
+        """Settle a dead letter without another chance."""
+        await self.pipeline.submit(Discard(letter_id))
+
+    async def _plan(self, workflow_id: str, version: int) -> Plan:
+        return await self._plans.find(self._store, workflow_id, version)
+
+
+def check_key(key: str | None, limits: Limits) -> str | None:
+    """Check an Idempotency-Key.
+
+    Raises:
+        InvalidField: empty, too long, or with characters that do not print.
+    """
+    if key is None:
+        return None
+    field = "Idempotency-Key"
+    if not key.strip():
+        raise InvalidField("the Idempotency-Key is empty", [FieldError(field, "it is empty", "leave the header out")])
+    if len(key) > limits.idempotency_key_length_max:
+        reason = f"longer than {limits.idempotency_key_length_max} characters (idempotency_key_length_max)"
+        raise InvalidField(reason, [FieldError(field, reason, "send a shorter one, such as a UUID")])
+    if not key.isprintable():
+        reason = "it has characters that do not print"
+        raise InvalidField(reason, [FieldError(field, reason, "send a UUID")])
+    return key
+
+
+def _fingerprint(workflow_id: str, payload: Json) -> bytes:
+    """Digest what a trigger asks for: equal for bodies that differ in white space or order of fields only."""
+
+    def number(text: str) -> dict[str, str]:
+        return {"\0number": text}
+
+    with contextlib.suppress(ValueError, RecursionError):
+        value: Any = stdlib_json.loads(payload, parse_int=number, parse_float=number)
+        payload = Json(stdlib_json.dumps(value, sort_keys=True).encode())
+    return hashlib.sha256(workflow_id.encode() + b"\0" + payload).digest()

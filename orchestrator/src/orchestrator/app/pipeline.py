@@ -1,0 +1,201 @@
+"""The way of every change: requests gather, share one transaction, and are acted on once that has committed.
+
+    gather -> begin -> load -> decide -> write -> commit -> publish jobs, take jobs back, tell waiters -> answer
+
+Rule 1: nothing in the world happens before the commit.
+Rule 2: everything that happens after it can be done again from what was committed (`Recovery`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Protocol, overload
+
+from orchestrator.app.batch import Batch
+from orchestrator.app.command import (
+    Define,
+    Defined,
+    Direct,
+    Discard,
+    Record,
+    Redrive,
+    Request,
+    Trigger,
+    Triggered,
+)
+from orchestrator.app.plans import Plans
+from orchestrator.model.errors import Busy, OrchestratorError, Unavailable
+from orchestrator.model.job import Job, Rejection
+from orchestrator.model.limits import Limits
+from orchestrator.model.run import RunId
+from orchestrator.ports.clock import Chance, Clock
+from orchestrator.ports.store import Store
+
+_log = logging.getLogger(__name__)
+
+Point = Literal["batch.begun", "batch.written", "batch.committed", "batch.published"]
+"""Places in the pipeline where tests let the process die."""
+
+
+class World(Protocol):
+    """Who acts on what has committed."""
+
+    def dispatch(self, jobs: list[Job]) -> None:
+        """Bring jobs to workers."""
+        ...
+
+    def withdraw(self, run_id: RunId, step: int, attempt: int) -> None:
+        """Take an attempt back from the queue or from the worker that has it."""
+        ...
+
+    def run_ended(self, run_id: RunId) -> None:
+        """Tell those who wait for the run."""
+        ...
+
+
+class _Waiting(NamedTuple):
+    request: Request
+    answer: asyncio.Future[Any]
+
+
+class Pipeline:
+    """Gathers requests into transactions; one transaction at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        plans: Plans,
+        clock: Clock,
+        chance: Chance,
+        limits: Limits,
+        world: World,
+        reach: Callable[[Point], None] = lambda point: None,
+    ) -> None:
+        self._store = store
+        self._plans = plans
+        self._clock = clock
+        self._chance = chance
+        self._limits = limits
+        self._world = world
+        self._reach = reach
+        self._waiting: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+        self._closed = False
+
+    @overload
+    def submit(self, request: Define) -> asyncio.Future[Defined]: ...
+    @overload
+    def submit(self, request: Trigger) -> asyncio.Future[Triggered]: ...
+    @overload
+    def submit(self, request: Record) -> asyncio.Future[list[Rejection | None]]: ...
+    @overload
+    def submit(self, request: Direct) -> asyncio.Future[bool | Rejection]: ...
+    @overload
+    def submit(self, request: Redrive) -> asyncio.Future[RunId]: ...
+    @overload
+    def submit(self, request: Discard) -> asyncio.Future[None]: ...
+    def submit(self, request: Request) -> asyncio.Future[Any]:
+        """Hand a request in; the future has its answer once that is durable.
+
+        Raises:
+            Busy: too many requests wait.
+            Unavailable: the process is going down.
+        """
+        if self._closed:
+            raise Unavailable("the orchestrator is shutting down")
+        if len(self._waiting) >= self._limits.commands_waiting_max:
+            raise Busy(f"{self._limits.commands_waiting_max:,} requests wait already (commands_waiting_max)")
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(request, answer))
+        self._arrived.set()
+        return answer
+
+    async def run(self) -> None:
+        """Process requests until cancelled or closed."""
+        while not (self._closed and not self._waiting):
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._waiting:
+                # Requests that have reached the loop already join this batch.
+                await asyncio.sleep(0)
+                await self.run_once()
+
+    def close(self) -> None:
+        """Take no more requests; `run` ends when those that wait have their answers."""
+        self._closed = True
+        self._arrived.set()
+
+    async def run_once(self) -> int:
+        """Process the requests that wait, as one batch; say how many there were."""
+        waiting = self._waiting
+        batch = [waiting.popleft() for _ in range(min(len(waiting), self._limits.batch_commands_max))]
+        if batch:
+            try:
+                await self._process(batch)
+            except BaseException:
+                for item in batch:
+                    if not item.answer.done():
+                        item.answer.cancel()
+                raise
+        return len(batch)
+
+    async def _process(self, items: list[_Waiting]) -> None:
+        answers: list[Any] = []
+        try:
+            async with self._store.transaction() as tx:
+                self._reach("batch.begun")
+                batch = Batch(self._store, tx, self._plans, self._chance, self._limits, self._clock.now())
+                await batch.load(item.request for item in items)
+                for item in items:
+                    answers.append(await _answer(batch, item.request))
+                await batch.write()
+                self._reach("batch.written")
+        except OrchestratorError as error:
+            _log.error("a batch of %d requests was not recorded: %s", len(items), error)
+            _settle(items, [error] * len(items))
+            return
+        except Exception as error:
+            await self._isolate(items, error)
+            return
+        self._reach("batch.committed")
+        self._act(batch)
+        self._reach("batch.published")
+        _settle(items, answers)
+
+    async def _isolate(self, items: list[_Waiting], error: Exception) -> None:
+        """After a fault in a batch, process its requests one by one, so that only the faulty one fails."""
+        if len(items) == 1:
+            _log.error("a request failed: %r", items[0].request, exc_info=error)
+            _settle(items, [Unavailable("the request failed inside the orchestrator; its log says why")])
+            return
+        for item in items:
+            await self._process([item])
+
+    def _act(self, batch: Batch) -> None:
+        world = self._world
+        for run_id, step, attempt in batch.withdrawn:
+            world.withdraw(run_id, step, attempt)
+        if batch.jobs:
+            world.dispatch(batch.jobs)
+        for run_id in batch.ended:
+            world.run_ended(run_id)
+
+
+async def _answer(batch: Batch, request: Request) -> Any:
+    try:
+        return await batch.apply(request)
+    except OrchestratorError as error:
+        return error
+
+
+def _settle(items: list[_Waiting], answers: list[Any]) -> None:
+    for item, answer in zip(items, answers, strict=True):
+        if item.answer.done():
+            continue
+        if isinstance(answer, OrchestratorError):
+            item.answer.set_exception(answer)
+        else:
+            item.answer.set_result(answer)

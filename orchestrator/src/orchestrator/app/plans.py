@@ -1,0 +1,49 @@
+"""Compiled plans, kept in memory: a version never changes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final
+
+from orchestrator.engine import run as engine
+from orchestrator.engine.plan import Plan, compile_plan
+from orchestrator.model.definition import DefinitionVersion
+from orchestrator.model.errors import InvariantBroken
+from orchestrator.model.event import Event
+from orchestrator.model.run import RunId, RunState
+from orchestrator.ports.store import Store
+
+PLANS_KEPT_MAX: Final = 10_000
+"""Compiled versions in memory; the one unused for longest goes first and is compiled again when needed."""
+
+
+class Plans:
+    """Plans by workflow and version."""
+
+    def __init__(self) -> None:
+        self._plans: OrderedDict[tuple[str, int], Plan] = OrderedDict()
+
+    def of(self, version: DefinitionVersion) -> Plan:
+        """Give the plan of a definition."""
+        key = (version.definition.id, version.version)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = compile_plan(version.definition, version.version)
+            if len(self._plans) > PLANS_KEPT_MAX:
+                self._plans.popitem(last=False)
+        return plan
+
+    async def find(self, store: Store, workflow_id: str, version: int) -> Plan:
+        """Give the plan that a run follows."""
+        plan = self._plans.get((workflow_id, version))
+        if plan is None:
+            found = await store.definition(workflow_id, version)
+            if found is None:
+                raise InvariantBroken(f"a run follows {workflow_id} version {version}, which is not in the store")
+            plan = self.of(found)
+        return plan
+
+    def fold(self, run_id: RunId, version: DefinitionVersion, events: Iterable[Event]) -> RunState:
+        """Make a run's state of its history; for stores that keep only the history."""
+        return engine.fold(run_id, self.of(version), events)

@@ -1,0 +1,208 @@
+"""What happens by itself as time goes on: retries, timeouts, lost leases, jobs that wait in the store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from orchestrator.app.batch import make_job
+from orchestrator.app.command import Direct
+from orchestrator.app.gateway import Gateway
+from orchestrator.app.lease import Lease, Leases
+from orchestrator.app.pipeline import Pipeline
+from orchestrator.app.plans import Plans
+from orchestrator.engine.plan import Plan
+from orchestrator.engine.command import Dispatch, LoseAttempt, StartAttempt, StartRetry, TimeOutAttempt, TimeOutRun
+from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.job import JobRow
+from orchestrator.model.json import NULL
+from orchestrator.model.limits import Limits
+from orchestrator.model.times import MICROS, Duration, seconds
+from orchestrator.ports.clock import Chance, Clock
+from orchestrator.ports.queue import JobQueue
+from orchestrator.ports.store import PayloadRef, Store
+
+_log = logging.getLogger(__name__)
+
+TICK_SECONDS: Final = 0.1
+"""How often the services look: the most that a timer is late on an idle machine."""
+RECORD_AFTER: Final = Duration(MICROS // 2)
+"""How long a lease lasts before the store learns of it. Short jobs end sooner and never cost that write."""
+DUE_MAX: Final = 1_000
+"""Timers fired in one look; the rest follow in the next."""
+SWEEP_MAX: Final = 1_000
+"""Rows read in one step of the sweep."""
+CLEAN_SECONDS: Final = 60
+"""How often expired keys and gone workers are removed."""
+
+
+class Timers:
+    """One loop for everything that time moves on. Firing twice is harmless: the engine knows what is over."""
+
+    def __init__(
+        self,
+        store: Store,
+        pipeline: Pipeline,
+        gateway: Gateway,
+        queue: JobQueue,
+        leases: Leases,
+        plans: Plans,
+        clock: Clock,
+        chance: Chance,
+        limits: Limits,
+    ) -> None:
+        self._store = store
+        self._pipeline = pipeline
+        self._gateway = gateway
+        self._queue = queue
+        self._leases = leases
+        self._plans = plans
+        self._clock = clock
+        self._chance = chance
+        self._limits = limits
+        self._place: tuple[int, int] = (0, 0)
+        self._cleaned_on = clock.monotonic()
+
+    async def run(self) -> None:
+        """Look every tick until cancelled. A failing store is tried again at the next tick."""
+        failing = False
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            try:
+                await self.run_once()
+                failing = False
+            except OrchestratorError as error:
+                if not failing:
+                    _log.error("timers wait for the store: %s", error)
+                failing = True
+
+    async def run_once(self) -> None:
+        """Fire what is due, once."""
+        await self._settle(self._recorded())
+        await self._settle(self._over())
+        await self._settle(await self._due())
+        if self._gateway.overflowed and self._queue.has_room:
+            await self._sweep()
+        if self._clock.monotonic() - self._cleaned_on > CLEAN_SECONDS * MICROS:
+            self._cleaned_on = self._clock.monotonic()
+            self._gateway.workers.forget(self._cleaned_on)
+            await self._store.forget(self._clock.now(), DUE_MAX)
+
+    async def recover(self) -> None:
+        """After a start: know the leases that the last process knew, and queue what it had queued.
+
+        A lease begins anew, so that a worker that lived through it has time to say so.
+        """
+        now_on = self._clock.monotonic()
+        length = round(self._limits.lease_seconds_default * MICROS)
+        for row in await self._store.leased():
+            job = make_job(await self._plan(row), row.run_id, _dispatch(row), NULL, row.details)
+            started_at = row.started_at if row.started_at is not None else self._clock.now()
+            spent = max(0, self._clock.now() - started_at)
+            lease = Lease(
+                job=job,
+                worker=row.worker or "",
+                started_at=started_at,
+                length=length,
+                ends_on=now_on + length,
+                times_out_on=None if job.timeout is None else now_on + max(0, job.timeout - spent),
+                granted_on=now_on,
+                recorded=True,
+                details=row.details,
+            )
+            self._leases.grant(lease)
+        self._gateway.overflowed = True
+        await self._sweep()
+
+    def _recorded(self) -> list[Direct]:
+        """Tell the store of leases that last."""
+        return [self._start_of(lease) for lease in self._leases.unrecorded(self._clock.monotonic() - RECORD_AFTER)]
+
+    def _start_of(self, lease: Lease) -> Direct:
+        lease.recorded = True
+        left = lease.ends_on - self._clock.monotonic()
+        return Direct(
+            lease.job.run_id,
+            StartAttempt(lease.job.step, lease.job.attempt, lease.worker, lease.started_at),
+            details=lease.details,
+            lease_until=self._clock.now() + left,
+        )
+
+    def _over(self) -> list[Direct]:
+        """End attempts whose lease or timeout ran out."""
+        now_on = self._clock.monotonic()
+        found: list[Direct] = []
+        for lease in self._leases.over(now_on):
+            if not lease.recorded:
+                found.append(self._start_of(lease))
+            found.append(
+                Direct(
+                    lease.job.run_id, self._ending(lease, now_on), details=lease.details, worker=lease.worker or None
+                )
+            )
+        return found
+
+    def _ending(self, lease: Lease, now_on: int) -> TimeOutAttempt | LoseAttempt:
+        job = lease.job
+        if lease.times_out_on is not None and lease.times_out_on <= now_on:
+            return TimeOutAttempt(job.step, job.attempt, self._chance.draw())
+        reason = f"worker {lease.worker} gave no sign of life for {seconds(lease.length):g} s"
+        if lease.beats:
+            reason = f"worker {lease.worker} does not know of the job: it was lost on the way"
+        return LoseAttempt(job.step, job.attempt, reason, self._limits.lost_attempts_max, self._chance.draw())
+
+    async def _due(self) -> list[Direct]:
+        """Start retries, and end runs that have outlived their timeout."""
+        due = await self._store.due(self._clock.now(), DUE_MAX)
+        return [
+            *(Direct(row.run_id, StartRetry(row.step, row.attempt), details=row.details) for row in due.retries),
+            *(Direct(run_id, TimeOutRun()) for run_id in due.runs),
+        ]
+
+    async def _settle(self, directs: list[Direct]) -> None:
+        answers = [self._pipeline.submit(direct) for direct in directs]
+        if answers:
+            await asyncio.wait(answers)
+            for answer in answers:
+                answer.result()
+
+    async def _sweep(self) -> None:
+        """Queue jobs that wait in the store, oldest runs first, until the queue is full or none is left."""
+        while self._queue.has_room:
+            page, following = await self._store.pending(self._place, SWEEP_MAX)
+            wanted = [
+                row
+                for row in page
+                if not self._queue.holds(row.run_id, row.step) and self._leases.get((row.run_id, row.step)) is None
+            ]
+            self._place = following or (0, 0)
+            if following is None:
+                # Before the last page is offered, which may not fit either.
+                self._gateway.overflowed = False
+            await self._publish(wanted)
+            if following is None:
+                return
+
+    async def _publish(self, rows: list[JobRow]) -> None:
+        refs = {PayloadRef(row.run_id, row.input_of) for row in rows}
+        payloads = await self._store.payloads(refs)
+        jobs = [
+            make_job(
+                await self._plan(row),
+                row.run_id,
+                _dispatch(row),
+                payloads[PayloadRef(row.run_id, row.input_of)],
+                row.details,
+            )
+            for row in rows
+        ]
+        if jobs:
+            self._gateway.dispatch(jobs)
+
+    async def _plan(self, row: JobRow) -> Plan:
+        return await self._plans.find(self._store, row.workflow_id, row.version)
+
+
+def _dispatch(row: JobRow) -> Dispatch:
+    return Dispatch(row.step, row.attempt, row.action, row.input_of, row.alone)

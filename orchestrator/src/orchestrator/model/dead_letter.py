@@ -1,0 +1,44 @@
+"""A job that has no attempt left, kept for a person."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from orchestrator.model.event import Failure
+from orchestrator.model.json import Json
+from orchestrator.model.run import RunId
+from orchestrator.model.times import Time
+
+
+class DeadLetterState(StrEnum):
+    """What became of a dead letter."""
+
+    OPEN = "OPEN"
+    """It waits for a person, who redrives or discards it."""
+    REDRIVEN = "REDRIVEN"
+    """Its step was given another chance. Final: a new failure makes a new dead letter."""
+    DISCARDED = "DISCARDED"
+    """A person decided that it stays failed. Final."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """The job as it was, and why it ended here."""
+
+    id: str
+    """``<runId>:<stepIndex>:<attempt>``: one per failed step and life of the run."""
+    run_id: RunId
+    workflow_id: str
+    step: int
+    action: str
+    attempt: int
+    """The last attempt's number."""
+    attempts: int
+    """How many attempts were made since the start or the last redrive."""
+    failure: Failure
+    payload: Json
+    worker: str | None
+    created_at: Time
+    state: DeadLetterState = DeadLetterState.OPEN
+    settled_at: Time | None = None

@@ -1,0 +1,96 @@
+"""Every limit of the orchestrator, by name.
+
+Each is a setting: ``ORCHESTRATOR_<NAME>`` in the environment, or ``<name>`` in the TOML file's ``[limits]`` table.
+Sizes are bytes, times seconds. ``docs/limits.md`` lists the same names; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The named maxima; immutable for the life of a process."""
+
+    # What comes in
+    request_bytes_max: Count = 16 * MIB
+    """Body of one request of any kind; beyond it 413."""
+    payload_bytes_max: Count = 2 * MIB
+    """A run's input, or a step's result."""
+    definition_bytes_max: Count = 512 * KIB
+    """A workflow definition as sent."""
+    definition_steps_max: Count = 1_000
+    """Steps of one workflow."""
+    json_depth_max: Count = 64
+    """Nesting of arrays and objects in any JSON that comes in."""
+    json_number_digits_max: Count = 1_000
+    """Digits in a row in a JSON number: what the JSON readers of all SDKs still take exactly."""
+    id_length_max: Count = 128
+    """Characters of a workflow id, an action or a worker id."""
+    idempotency_key_length_max: Count = 255
+    """Characters of an Idempotency-Key."""
+    error_message_chars_max: Count = 8 * KIB
+    """A reported error's message; the rest is cut off."""
+    error_stack_chars_max: Count = 16 * KIB
+    """A reported error's stack; the rest is cut off."""
+    heartbeat_details_bytes_max: Count = 16 * KIB
+    """Details of one heartbeat of one job; larger ones are dropped and the job lives on."""
+
+    # What waits
+    commands_waiting_max: Count = 50_000
+    """Requests waiting for the next commit; beyond it 503 with Retry-After."""
+    ready_jobs_max: Count = 100_000
+    """Jobs the in-process broker holds in memory; further ones wait in the store."""
+    ready_bytes_max: Count = 256 * MIB
+    """Payload bytes the in-process broker holds in memory; further jobs wait in the store."""
+    batch_commands_max: Count = 2_000
+    """Commands in one transaction."""
+    open_runs_cached_max: Count = 50_000
+    """Open runs whose state is kept in memory; the others are folded from their history when they are needed."""
+
+    # What goes out
+    list_limit_default: Count = 100
+    """Entries of a list page when the request does not say."""
+    list_limit_max: Count = 500
+    """Entries of a list page at most."""
+    list_bytes_max: Count = 8 * MIB
+    """Payload bytes of a list page; the page ends early beyond it."""
+    wait_seconds_max: Seconds = 60.0
+    """How long a request may wait for a run or a job."""
+    waits_open_max: Count = 20_000
+    """Requests waiting for a run at one time; beyond it 503."""
+
+    # Workers
+    workers_max: Count = 10_000
+    """Registered workers, gone ones included until they are forgotten."""
+    worker_forget_seconds: Seconds = 900.0
+    """How long a worker that went away stays in the list."""
+    actions_per_worker_max: Count = 1_000
+    """Actions in one registration."""
+    jobs_per_call_max: Count = 1_000
+    """Jobs handed out in one exchange."""
+    results_per_call_max: Count = 1_000
+    """Results taken in one exchange."""
+    lease_seconds_default: Seconds = 30.0
+    """How long a job stays a worker's without a sign of life."""
+    lease_seconds_max: Seconds = 3_600.0
+    """The longest lease a worker may ask for."""
+    lost_attempts_max: Count = 3
+    """Attempts of one step that may be retried after they were lost with their worker; one more is dead-lettered.
+    A policy with fewer ``maxRetries`` lowers it."""
+    max_retries_max: Count = 10_000
+    """The largest ``maxRetries`` a policy may ask for."""
+    duration_seconds_max: Seconds = 366 * 86_400.0
+    """The longest duration a definition may name."""
+
+    # What is kept
+    idempotency_seconds: Seconds = 86_400.0
+    """How long an Idempotency-Key is remembered."""

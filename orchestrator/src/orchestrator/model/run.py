@@ -1,0 +1,61 @@
+"""The state of a run that decisions are made from. It holds open steps only, so a run of a thousand steps costs no more
+per step than one of ten."""
+
+from __future__ import annotations
+
+from typing import NewType
+
+import msgspec
+
+from orchestrator.model.event import Failure
+from orchestrator.model.status import OPEN_STATUSES, RunStatus, StepStatus
+from orchestrator.model.times import Time
+
+RunId = NewType("RunId", str)
+"""A UUID, version 7: sorts by time."""
+
+
+class OpenStep(msgspec.Struct, frozen=True):
+    """A step between its first attempt and its end."""
+
+    status: StepStatus
+    """QUEUED, RUNNING or BACKING_OFF; FAILED or CANCELLED when it was halted with its run."""
+    attempt: int
+    """The current attempt, or the last one while backing off; grows with every attempt and never restarts."""
+    failures: int = 0
+    """Attempts that failed by their own error since the start or the last redrive."""
+    losses: int = 0
+    """Attempts that were lost with their worker since the start or the last redrive."""
+    retry_at: Time | None = None
+    """When the next attempt starts; only while backing off."""
+    failure: Failure | None = None
+    """How the last attempt went wrong; None before any did."""
+
+
+class RunState(msgspec.Struct, frozen=True, kw_only=True):
+    """The fold of a run's events; made by `engine.run.evolve` only."""
+
+    run_id: RunId
+    workflow_id: str
+    version: int
+    status: RunStatus
+    started_at: Time
+    deadline: Time | None = None
+    open: dict[int, OpenStep]
+    """Open steps by step index; replaced, never changed in place."""
+    joins: dict[int, int]
+    """Steps that some but not all of their dependencies have completed for: how many are missing."""
+    halted: dict[int, OpenStep]
+    """Steps that were open when the run ended, FAILED or CANCELLED: what a redrive starts again."""
+    completed: int = 0
+    """How many steps have completed."""
+    current_step: int = 0
+    """The step index the run is at: of the step queued last."""
+    ended_at: Time | None = None
+    failure: Failure | None = None
+    """Why it failed; None otherwise."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something can still happen by itself."""
+        return self.status in OPEN_STATUSES

@@ -1,0 +1,147 @@
+"""The truth: definitions, runs and their history, open jobs, timers, idempotency keys, dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import msgspec
+
+from orchestrator.model.dead_letter import DeadLetter, DeadLetterState
+from orchestrator.model.definition import DefinitionVersion
+from orchestrator.model.event import Event
+from orchestrator.model.job import JobRow
+from orchestrator.model.json import Json
+from orchestrator.model.run import RunId, RunState
+from orchestrator.model.times import Time
+
+
+class RunChange(msgspec.Struct, kw_only=True):
+    """One decision about one run, to be made durable."""
+
+    state: RunState
+    """The state after ``events``."""
+    events: tuple[Event, ...]
+    created: Json | None = None
+    """The run's input when the events begin it; None otherwise."""
+    result: tuple[int, Json] | None = None
+    """The step that completed and its result."""
+    output_of: int | None = None
+    """The step whose result is the run's output, when the events complete the run."""
+    jobs: tuple[JobRow, ...] = ()
+    """Open attempts as they are now; each replaces the row of its step."""
+    settled: tuple[int, ...] = ()
+    """Steps whose row goes away."""
+    dead_letter: DeadLetter | None = None
+
+
+class IdempotencyRecord(msgspec.Struct, frozen=True):
+    """A trigger that carried an Idempotency-Key."""
+
+    key: str
+    fingerprint: bytes
+    run_id: RunId
+    expires_at: Time
+
+
+class PayloadRef(msgspec.Struct, frozen=True):
+    """Where the payload of a job is kept: the result of a step, or the run's input (None)."""
+
+    run_id: RunId
+    input_of: int | None
+
+
+class Due(msgspec.Struct):
+    """Timers whose time has come."""
+
+    retries: list[JobRow]
+    """Rows in BACKOFF."""
+    runs: list[RunId]
+    """Open runs past their deadline."""
+
+
+class Transaction(Protocol):
+    """One atomic change. What a method wrote is seen by the methods called after it."""
+
+    async def runs(self, ids: Iterable[RunId]) -> dict[RunId, RunState]:
+        """Read and lock runs until the end of the transaction; unknown ids are left out.
+
+        No other transaction may change these runs meanwhile, in this process or another.
+        """
+        ...
+
+    async def definitions(self, ids: Iterable[str]) -> dict[str, DefinitionVersion]:
+        """Read the latest version of each; unknown ids are left out."""
+        ...
+
+    async def add_definition(self, version: DefinitionVersion) -> None:
+        """Write a version that did not exist."""
+        ...
+
+    async def idempotency(self, keys: Iterable[str], now: Time) -> dict[str, IdempotencyRecord]:
+        """Read the records that have not expired at ``now``."""
+        ...
+
+    async def remember(self, records: Sequence[IdempotencyRecord]) -> None:
+        """Write records; an expired one of the same key is replaced."""
+        ...
+
+    async def dead_letters(self, ids: Iterable[str]) -> dict[str, DeadLetter]:
+        """Read dead letters in any state; unknown ids are left out."""
+        ...
+
+    async def settle_dead_letter(self, letter_id: str, state: DeadLetterState, at: Time) -> None:
+        """Mark a dead letter as redriven or discarded."""
+        ...
+
+    async def save(self, changes: Sequence[RunChange]) -> None:
+        """Write decisions in order. Several may be about one run. History is appended, never rewritten."""
+        ...
+
+    async def payloads(self, refs: Iterable[PayloadRef]) -> dict[PayloadRef, Json]:
+        """Read payloads, those written in this transaction included."""
+        ...
+
+
+class Store(Protocol):
+    """Durable state. After a transaction's block ends without an exception its changes survive a crash.
+
+    Any failure of the store comes out as `model.errors.Unavailable`; the transaction is then as if it had not been,
+    unless the failure came from the commit itself, when it may have been: callers repeat the command.
+    """
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction: committed when the block ends, rolled back when it raises."""
+        ...
+
+    async def definition(self, workflow_id: str, version: int) -> DefinitionVersion | None:
+        """Read one version."""
+        ...
+
+    async def due(self, now: Time, limit: int) -> Due:
+        """Read up to ``limit`` of each kind of timer that is due, the longest overdue first."""
+        ...
+
+    async def pending(self, after: tuple[int, int], limit: int) -> tuple[list[JobRow], tuple[int, int] | None]:
+        """Page through rows in PENDING, oldest runs first.
+
+        Args:
+            after: where the previous page ended; ``(0, 0)`` to begin. Its meaning is the adapter's.
+
+        Returns:
+            The rows, and where the next page begins; None after the last.
+        """
+        ...
+
+    async def leased(self) -> list[JobRow]:
+        """Read all rows in LEASED: what workers had in hand when the last process ended."""
+        ...
+
+    async def payloads(self, refs: Iterable[PayloadRef]) -> Mapping[PayloadRef, Json]:
+        """Read committed payloads; those that are not there are left out."""
+        ...
+
+    async def forget(self, now: Time, limit: int) -> int:
+        """Remove up to ``limit`` idempotency records that have expired; say how many."""
+        ...

@@ -1,0 +1,115 @@
+"""Settings: flags, then ``ORCHESTRATOR_*`` variables, then a TOML file, then defaults. The environment is read here only."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec.structs import fields
+
+from orchestrator.model.limits import Limits
+
+PREFIX: Final = "ORCHESTRATOR_"
+_CONFIG: Final = PREFIX + "CONFIG"
+_CLIENT_VARIABLES: Final = frozenset({PREFIX + "URL", _CONFIG})
+"""Variables with the prefix that are no settings of the server."""
+
+
+class SettingsError(Exception):
+    """A setting is not known or has a wrong value; the text says which, and where it came from."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a server is told at its start."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on."""
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 8080
+    """The port to listen on."""
+    data: Path = Path("orchestrator-data")
+    """The data folder; made if it is missing."""
+    memory: bool = False
+    """Keep everything in memory: nothing survives the process."""
+    hosts: str = ""
+    """Further names under which the server may be called, with commas; ``*`` takes any."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe log lines that are shown."""
+    limits: Limits = Limits()
+    """The named maxima."""
+
+    @property
+    def names(self) -> frozenset[str] | None:
+        """The names under which the server may be called; None when any will do."""
+        given = frozenset(name.strip() for name in self.hosts.split(",") if name.strip())
+        if "*" in given:
+            return None
+        local = self.host in ("127.0.0.1", "localhost", "::1")
+        if not local and not given:
+            return None
+        return given | {"localhost", "127.0.0.1", "::1", self.host}
+
+
+_LIMITS: Final = frozenset(field.name for field in fields(Limits))
+_SETTINGS: Final = frozenset(field.name for field in fields(Settings)) - {"limits"}
+
+
+def load_settings(flags: Mapping[str, object], environ: Mapping[str, str], config_file: Path | None) -> Settings:
+    """Put the settings together.
+
+    Args:
+        flags: from the command line; None means not given.
+        environ: the environment.
+        config_file: a TOML file; ``ORCHESTRATOR_CONFIG`` names one otherwise.
+
+    Raises:
+        SettingsError: a source cannot be read, or a setting is not known or wrong.
+    """
+    if config_file is None and _CONFIG in environ:
+        config_file = Path(environ[_CONFIG])
+    values: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+    if config_file is not None:
+        _add_file(config_file, values, limits)
+    for variable, value in environ.items():
+        if variable.startswith(PREFIX) and variable not in _CLIENT_VARIABLES:
+            _add(variable.removeprefix(PREFIX).lower(), value, f"the variable {variable}", values, limits)
+    for name, flag in flags.items():
+        if flag is not None:
+            _add(name, flag, f"the flag --{name.replace('_', '-')}", values, limits)
+    try:
+        return msgspec.convert({**values, "limits": limits}, Settings, strict=False, dec_hook=_convert)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"a setting is wrong: {str(error).replace('$.', '')}") from None
+
+
+def _convert(kind: type, value: object) -> Any:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise ValueError(f"{value!r} is no {kind.__name__}")
+
+
+def _add_file(path: Path, values: dict[str, Any], limits: dict[str, Any]) -> None:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"the settings file {path} cannot be read: {error}") from None
+    for name, value in content.items():
+        if name == "limits" and isinstance(value, dict):
+            for limit, number in value.items():
+                if limit not in _LIMITS:
+                    raise SettingsError(f"{path}: there is no limit {limit!r}")
+                limits[limit] = number
+        else:
+            _add(name, value, str(path), values, limits)
+
+
+def _add(name: str, value: object, source: str, values: dict[str, Any], limits: dict[str, Any]) -> None:
+    if name in _LIMITS:
+        limits[name] = value
+    elif name in _SETTINGS:
+        values[name] = str(value) if isinstance(value, Path) else value
+    else:
+        raise SettingsError(f"{source} names no setting; `orchestrator server --help` lists them")
