@@ -5,32 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import logging
+import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from granian.constants import HTTPModes, Interfaces
-from granian.log import LogLevels
-from granian.server.embed import Server
+import uvicorn
+import uvloop
 
 from orchestrator.adapters.embedded import EmbeddedQueue
 from orchestrator.adapters.sqlite.database import Database
 from orchestrator.adapters.sqlite.queries import SqliteQueries
 from orchestrator.adapters.sqlite.store import SqliteStore
 from orchestrator.adapters.system import SystemChance, SystemClock
-from orchestrator.api.app import Asgi, make_app
+from orchestrator.api.app import make_app
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.app.plans import Plans
 from orchestrator.settings import Settings
 
-_log = logging.getLogger(__name__)
-
-DRAIN_SECONDS: Final = 10.0
+DRAIN_SECONDS: Final = 10
 """How long requests that are under way may take once the process was asked to go."""
-_BACKLOG: Final = 1_024
+KEEP_ALIVE_SECONDS: Final = 75
+"""How long a connection without a request stays open: longer than clients keep theirs, so that none is closed as it is
+used again."""
+_BACKLOG: Final = 2_048
+_START_CHECK_SECONDS: Final = 0.005
+_GC_THRESHOLD: Final = 50_000
 
 
 class PortInUse(Exception):
@@ -48,44 +50,50 @@ def run_server(settings: Settings, on_ready: Callable[[str], None] | None = None
         DataFolderInUse: another process has the data folder.
         PortInUse: another process listens on the port.
     """
-    asyncio.run(_serve(settings, on_ready))
+    # Requests make no reference cycles worth looking for often: a look over everything every few seconds is enough.
+    gc.set_threshold(_GC_THRESHOLD, 20, 50)
+    uvloop.run(_serve(settings, on_ready))
 
 
 async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> None:
-    _check_port(settings.host, settings.port)
-    async with open_orchestrator(settings) as orchestrator:
-        app = make_app(orchestrator, settings.names)
-        server = Server(
-            app,
-            address=settings.host,
-            port=settings.port,
-            interface=Interfaces.ASGINL,
-            http=HTTPModes.http1,
-            websockets=False,
-            backlog=_BACKLOG,
-            log_enabled=False,
-            log_level=LogLevels.warning,
-        )
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, stopped.set)
-        serving = asyncio.create_task(server.serve())
-        stopping = asyncio.create_task(stopped.wait())
-        try:
-            await _listening(settings, serving)
-            if on_ready is not None:
+    with _listen(settings.host, settings.port) as listener:
+        async with open_orchestrator(settings) as orchestrator:
+            server = _Server(
+                uvicorn.Config(
+                    make_app(orchestrator, settings.names),
+                    http="httptools",
+                    ws="none",
+                    lifespan="off",
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    date_header=False,
+                    timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                    timeout_graceful_shutdown=DRAIN_SECONDS,
+                )
+            )
+            loop = asyncio.get_running_loop()
+            serving = loop.create_task(server.serve(sockets=[listener]))
+
+            def stop() -> None:
+                orchestrator.shut()
+                server.should_exit = True
+
+            for name in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(name, stop)
+            while not server.started and not serving.done():
+                await asyncio.sleep(_START_CHECK_SECONDS)
+            if server.started and on_ready is not None:
                 on_ready(url_of(settings))
-            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopping.cancel()
-            orchestrator.shut()
-            server.stop()  # type: ignore[no-untyped-call]  # Granian's is not annotated
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(serving), DRAIN_SECONDS)
-    if serving.done() and not stopped.is_set():
-        serving.result()
-        raise RuntimeError("the HTTP server has stopped by itself")
+            await serving
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `_serve`, which has to answer those who wait before the server can stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 @asynccontextmanager
@@ -116,28 +124,17 @@ def url_of(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{settings.port}"
 
 
-def _check_port(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise PortInUse(
-                    f"port {port} of {host} is in use by another process; stop that, or choose another --port"
-                ) from None
-            raise
-
-
-async def _listening(settings: Settings, serving: asyncio.Task[None]) -> None:
-    """Wait until the server answers; its own start has no signal for it."""
-    while not serving.done():
-        try:
-            _, writer = await asyncio.open_connection(settings.host, settings.port)
-        except OSError:
-            await asyncio.sleep(0.01)
-            continue
-        writer.close()
-        return
-    serving.result()
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(
+                f"port {port} of {host} is in use by another process; stop that, or choose another --port"
+            ) from None
+        raise
+    return listener

@@ -97,13 +97,13 @@ class Trigger:
         raw = await http.read_body(req, orchestrator.limits)
         triggered = await orchestrator.trigger(workflow_id, raw, key)
         as_json = http.JSON in req.accept
-        run = None
         if wait:
-            run = await orchestrator.run(triggered.run_id, wait, http.gone(req))
+            await orchestrator.wait(triggered.run_id, wait, http.gone(req))
         resp.set_header("Location", f"/workflow/run/{triggered.run_id}")
         status = 201 if triggered.created else 200
         if as_json:
-            http.send_json(resp, Started(run_id=triggered.run_id) if run is None else run, status)
+            shown = await orchestrator.run(triggered.run_id) if wait else Started(run_id=triggered.run_id)
+            http.send_json(resp, shown, status)
         else:
             resp.status = status
             resp.content_type = "text/plain; charset=utf-8"

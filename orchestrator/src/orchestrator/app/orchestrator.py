@@ -199,7 +199,7 @@ class Orchestrator:
     ) -> RunView:
         """Read a run; with ``wait``, once it has ended or the time is over."""
         if wait:
-            await self._wait(run_id, wait, gone)
+            await self.wait(run_id, wait, gone)
         record = await self._queries.run(run_id)
         if record is None:
             raise RunNotFound(f"no run has the id {run_id!r}; GET /workflow/runs lists them")
@@ -214,7 +214,8 @@ class Orchestrator:
             self.gateway.connected_actions() if record.ended_at is None else {},
         )
 
-    async def _wait(self, run_id: RunId, wait: Duration, gone: Gone | None) -> None:
+    async def wait(self, run_id: RunId, wait: Duration, gone: Gone | None = None) -> None:
+        """Wait until a run has ended, or the time is over, or the caller went away."""
         waiting = self._waits.begin(run_id)
         record = await self._queries.run(run_id)
         if record is None or record.ended_at is not None:
