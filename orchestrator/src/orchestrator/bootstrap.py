@@ -65,6 +65,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
                     ws="none",
                     lifespan="off",
                     log_config=None,
+                    proxy_headers=False,
                     access_log=False,
                     server_header=False,
                     date_header=False,

@@ -70,7 +70,9 @@ class Database:
     async def _make_checkpoint(self, path: Path) -> None:
         """Copy the log into the file on a thread, then the little that came meanwhile, so that the log starts anew."""
         try:
-            await asyncio.to_thread(_checkpoint, path, "PASSIVE")
+            # The second pass takes what came during the first, so that little is left for the loop.
+            for _ in range(2):
+                await asyncio.to_thread(_checkpoint, path)
             if not self.writer.in_transaction:
                 self.writer.execute("PRAGMA wal_checkpoint(RESTART)")
         finally:
@@ -92,9 +94,9 @@ def _connect(target: str) -> sqlite3.Connection:
     return connection
 
 
-def _checkpoint(path: Path, mode: str) -> None:
+def _checkpoint(path: Path) -> None:
     with contextlib.closing(_connect(str(path))) as connection:
-        connection.execute(f"PRAGMA wal_checkpoint({mode})")
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def _size(path: Path) -> int:
