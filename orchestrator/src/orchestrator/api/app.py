@@ -89,17 +89,33 @@ class _Guard:
     """Refuses requests that a web page elsewhere could have caused."""
 
     def __init__(self, hosts: Collection[str] | None) -> None:
-        self._hosts = hosts
+        self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
 
     async def process_request(self, req: Request, resp: Response) -> None:
         """Check Host and, for a change, Origin."""
-        host = req.host
+        host = _host(req)
         if self._hosts is not None and host not in self._hosts and not _is_loopback(host):
             known = ", ".join(sorted(self._hosts))
             raise HostRefused(f"this server is not {host!r} but {known}; set ORCHESTRATOR_HOSTS to add a name")
         origin = req.get_header("Origin")
-        if origin is not None and req.method not in _SAFE_METHODS and urlsplit(origin).netloc != req.netloc:
+        if origin is not None and req.method not in _SAFE_METHODS and _address(origin) != req.netloc.lower():
             raise HostRefused(f"a page of {origin} may not change anything here")
+
+
+def _host(req: Request) -> str:
+    """Give the name by which the server is called; empty where the header cannot be read."""
+    try:
+        return req.host.lower()
+    except ValueError:
+        return ""
+
+
+def _address(origin: str) -> str | None:
+    """Give host and port of an origin; None where it cannot be read."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _is_loopback(host: str) -> bool:

@@ -6,6 +6,7 @@ from falcon.asgi import Request, Response
 
 from orchestrator.api import http
 from orchestrator.app.orchestrator import Orchestrator
+from orchestrator.model.errors import DeadLetterNotFound
 from orchestrator.pages import render
 
 
@@ -19,23 +20,32 @@ class DeadLetters:
         """List dead letters that wait for a person, newest first."""
         http.check_parameters(req, ("workflow", "action", "limit", "cursor"))
         limits = self._orchestrator.limits
+        after = http.parameter(req, "cursor") or None
+        if after is not None:
+            await self._check_cursor(after)
         letters, cursor = await self._orchestrator.dead_letters(
             http.parameter(req, "workflow") or None,
             http.parameter(req, "action") or None,
             http.integer(req, "limit", limits.list_limit_default, 1, limits.list_limit_max),
-            http.parameter(req, "cursor") or None,
+            after,
         )
         if http.wants_html(req):
             filters = render.LettersFilters(
                 workflow=http.parameter(req, "workflow") or "",
                 action=http.parameter(req, "action") or "",
-                cursor=http.parameter(req, "cursor") or "",
+                cursor=after or "",
             )
             page = render.dead_letters_page(letters, cursor, base_url=http.base_url(req), filters=filters)
             http.send_page(req, resp, page)
             return
         http.send_next(req, resp, cursor)
         http.send_json(resp, letters)
+
+    async def _check_cursor(self, cursor: str) -> None:
+        try:
+            await self._orchestrator.dead_letter(cursor)
+        except DeadLetterNotFound:
+            raise http.bad_cursor() from None
 
 
 class DeadLetter:

@@ -134,6 +134,12 @@ def integer(req: Request, name: str, default: int, least: int, most: int) -> int
     return int(text)
 
 
+def bad_cursor() -> ParameterInvalid:
+    """Make the error of a cursor that no page of the list gave."""
+    mend = "take it from the Link header of the page before, or leave it out"
+    return ParameterInvalid.of("cursor", "it is not one of this list", mend)
+
+
 async def on_problem(
     req: Request, resp: Response, error: OrchestratorError, params: dict[str, Any], **_: Any
 ) -> None:
@@ -143,7 +149,9 @@ async def on_problem(
         resp.set_header("Retry-After", str(max(1, round(error.retry_after))))
 
 
-async def on_http_error(req: Request, resp: Response, error: falcon.HTTPError, params: dict[str, Any], **_: Any) -> None:
+async def on_http_error(
+    req: Request, resp: Response, error: falcon.HTTPError, params: dict[str, Any], **_: Any
+) -> None:
     """Answer what the router or the parser refuse."""
     status = int(error.status[:3]) if isinstance(error.status, str) else int(error.status)
     title = error.title or falcon.code_to_http_status(status)[4:]

@@ -7,7 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from orchestrator.api.operations import OPERATIONS, TAGS, Operation
+from orchestrator import __version__
+from orchestrator.api.operations import ID, OPERATIONS, TAGS, Operation
+from orchestrator.model.definition import STEP_INDEX_MAX
+from orchestrator.model.limits import Limits
 from orchestrator.model.problem import Problem
 
 _REF: Final = "#/components/schemas/{name}"
@@ -21,15 +24,32 @@ _TITLES: Final = {
     422: "A field has a wrong type or value",
     503: "Not now; Retry-After says when",
 }
+_DURATION: Final = {
+    "description": 'Seconds, or a string with a unit: "500ms", "20s", "5m", "2h", "1d"',
+    "minimum": 0,
+    "pattern": r"^\s*[0-9]{1,15}(\.[0-9]{1,6})?\s*(ms|s|m|h|d)?\s*$",
+}
+_FIELDS: Final[dict[str, dict[str, Any]]] = {
+    **dict.fromkeys(("id", "workflowId", "workerId", "action"), ID),
+    "actions": {"items": {"type": "string", **ID}},
+    **dict.fromkeys(
+        ("timeout", "stepTimeout", "heartbeatTimeout", "delay", "maxDelay", "wait", "lease"), _DURATION
+    ),
+    "stepIndex": {"minimum": 0, "maximum": STEP_INDEX_MAX},
+    "maxRetries": {"minimum": 0, "maximum": Limits().max_retries_max},
+    "jitter": {"minimum": 0, "maximum": 1},
+}
+"""Rules that the edge checks after decoding, by the name of the field; each holds only for values of its type."""
 
 
 @cache
 def document() -> dict[str, Any]:
     """Make the document."""
-    from orchestrator import __version__
-
     types = [type_ for operation in OPERATIONS for type_ in operation.types()]
     schemas, components = msgspec.json.schema_components([*types, Problem], ref_template=_REF)
+    for component in components.values():
+        for name, described in component.get("properties", {}).items():
+            described.update(_FIELDS.get(name, {}))
     by_type = dict(zip([str(type_) for type_ in [*types, Problem]], schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:

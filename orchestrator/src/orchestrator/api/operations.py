@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from orchestrator.app.orchestrator import CancelBody, TriggerBody
 from orchestrator.model.definition import DefinitionBody
+from orchestrator.model.limits import Limits
 from orchestrator.model.status import RunStatus
 from orchestrator.model.view import (
     DeadLetterView,
@@ -48,10 +49,8 @@ class Parameter:
 
     def describe(self) -> dict[str, Any]:
         """Write it down."""
-        described: dict[str, Any] = {"name": self.name, "in": self.place, "description": self.text, "schema": self.schema}
-        if self.place == "path":
-            described["required"] = True
-        return described
+        described = {"name": self.name, "in": self.place, "description": self.text, "schema": self.schema}
+        return {**described, "required": True} if self.place == "path" else described
 
 
 @dataclass(frozen=True)
@@ -95,10 +94,13 @@ class Operation:
 
 
 HTML: Final = ("text/html",)
-_ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9._:@-]*$", "maxLength": 128}
-WORKFLOW: Final = Parameter("workflow_id", "The id of a workflow", "path", _ID)
+TEXT: Final = ("text/plain",)
+SEQ_MAX: Final = 2**53
+"""The largest whole number that every JSON reader takes exactly."""
+ID: Final = {"pattern": "^[A-Za-z0-9_][A-Za-z0-9._:@-]*$", "maxLength": Limits().id_length_max}
+WORKFLOW: Final = Parameter("workflow_id", "The id of a workflow", "path", {"type": "string", **ID})
 RUN: Final = Parameter("run_id", "The id of a run", "path", {"type": "string", "minLength": 1})
-WORKER: Final = Parameter("worker_id", "The id of a worker", "path", _ID)
+WORKER: Final = Parameter("worker_id", "The id of a worker", "path", {"type": "string", **ID})
 LETTER: Final = Parameter("letter_id", "The id of a dead letter", "path", {"type": "string", "minLength": 1})
 LIMIT: Final = Parameter(
     "limit", "Entries of a page", schema={"type": "integer", "minimum": 1, "maximum": 500, "default": 100}
@@ -109,8 +111,9 @@ WAIT: Final = Parameter(
     'How long to wait for the end of the run: seconds, or "500ms", "30s", "1m"; 60 s at most',
     schema={"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,3})?(ms|s|m)?$"},
 )
-_STATUSES: Final = {"type": "array", "items": {"type": "string", "enum": [status.value for status in RunStatus]}}
-_TIME: Final = {"type": "string", "format": "date-time"}
+# A form sends a field that was left empty too: it filters nothing.
+_STATUSES: Final = {"type": "array", "items": {"type": "string", "enum": [*(status.value for status in RunStatus), ""]}}
+_TIME: Final = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "maxLength": 0}]}
 _NEXT: Final = {"Link": 'the next page, as <address>; rel="next"'}
 _LOCATION: Final = {"Location": "where the new thing is"}
 
@@ -145,8 +148,8 @@ OPERATIONS: Final = (
         "post", "/workflow/{workflow_id}/trigger", "triggerWorkflow", "runs",
         "Start a run; with wait, answer once it has ended or the time is over",
         (
-            Answer(201, "The id of the run; with wait and JSON, the run", (Started, RunView), ("text/plain",), _LOCATION),
-            Answer(200, "The run that the same key started before", (Started, RunView), ("text/plain",), _LOCATION),
+            Answer(201, "The id of the run; with wait and JSON, the run", (Started, RunView), TEXT, _LOCATION),
+            Answer(200, "The run that the same key started before", (Started, RunView), TEXT, _LOCATION),
         ),
         (400, 403, 404, 409, 413, 422, 503),
         (
@@ -155,7 +158,11 @@ OPERATIONS: Final = (
                 "Idempotency-Key",
                 "The same key with the same workflow and input gives the same run",
                 "header",
-                {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+                {
+                    "type": "string",
+                    "pattern": "^[ -~¡-¬®-ÿ]*[!-~¡-¬®-ÿ][ -~¡-¬®-ÿ]*$",
+                    "maxLength": Limits().idempotency_key_length_max,
+                },
             ),
             WAIT,
         ),
@@ -185,7 +192,13 @@ OPERATIONS: Final = (
     Operation(
         "get", "/workflow/run/{run_id}/events", "listEvents", "runs", "Read the history of a run, oldest first",
         (Answer(200, "The events", list[EventView]),), (400, 403, 404, 503),
-        (RUN, Parameter("after", "Only events after this seq", schema={"type": "integer", "minimum": 0, "default": 0})),
+        (
+            RUN,
+            Parameter(
+                "after", "Only events after this seq",
+                schema={"type": "integer", "minimum": 0, "maximum": SEQ_MAX, "default": 0},
+            ),
+        ),
     ),
     Operation(
         "post", "/workflow/run/{run_id}/cancel", "cancelRun", "runs", "End a run; no new step starts",

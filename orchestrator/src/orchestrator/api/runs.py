@@ -8,6 +8,7 @@ import binascii
 from falcon.asgi import Request, Response
 
 from orchestrator.api import http
+from orchestrator.api.operations import SEQ_MAX
 from orchestrator.app.gateway import wait_duration
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.model.problem import ParameterInvalid
@@ -35,8 +36,8 @@ class Runs:
         which = _which(req)
         limit = http.integer(req, "limit", limits.list_limit_default, 1, limits.list_limit_max)
         after = _read_cursor(http.parameter(req, "cursor") or None)
-        view = http.parameter(req, "view") or "full"
-        if view not in ("full", "summary"):
+        view = http.parameter(req, "view")
+        if view not in (None, "full", "summary"):
             raise ParameterInvalid.of("view", f"{view!r} is not known", "send full or summary")
         if html or view == "summary":
             runs, place = await self._orchestrator.summaries(which, limit, after)
@@ -97,7 +98,7 @@ class Events:
     async def on_get(self, req: Request, resp: Response, run_id: str) -> None:
         """Read the history."""
         http.check_parameters(req, ("after",))
-        after = http.integer(req, "after", 0, 0, 2**53)
+        after = http.integer(req, "after", 0, 0, SEQ_MAX)
         http.send_json(resp, await self._orchestrator.events(RunId(run_id), after))
 
 
@@ -156,5 +157,4 @@ def _read_cursor(text: str | None) -> tuple[int, int] | None:
             raise ValueError(text)
         return int(started_at), int(seq)
     except (ValueError, binascii.Error):
-        mend = "take it from the Link header of the page before, or leave it out"
-        raise ParameterInvalid.of("cursor", "it is not one of this list", mend) from None
+        raise http.bad_cursor() from None

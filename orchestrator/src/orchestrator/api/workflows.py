@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from falcon.asgi import Request, Response
 
 from orchestrator.api import http
 from orchestrator.app.gateway import wait_duration
 from orchestrator.app.orchestrator import Orchestrator, check_key
-from orchestrator.model.errors import WorkflowNotFound
+from orchestrator.model.errors import Busy, WorkflowNotFound
 from orchestrator.model.times import Duration
 from orchestrator.model.view import Started
 from orchestrator.pages import render
@@ -98,7 +100,9 @@ class Trigger:
         triggered = await orchestrator.trigger(workflow_id, raw, key)
         as_json = http.JSON in req.accept
         if wait:
-            await orchestrator.wait(triggered.run_id, wait, http.gone(req))
+            # The run has begun: where too many wait already, its id now is worth more than an error.
+            with contextlib.suppress(Busy):
+                await orchestrator.wait(triggered.run_id, wait, http.gone(req))
         resp.set_header("Location", f"/workflow/run/{triggered.run_id}")
         status = 201 if triggered.created else 200
         if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Collection
 from typing import Final
 
@@ -16,15 +17,16 @@ from orchestrator.app.polls import Poll, Polls
 from orchestrator.app.reports import Reports
 from orchestrator.app.waits import Gone
 from orchestrator.app.workers import Worker, Workers
-from orchestrator.model import times
+from orchestrator.model import json, times
 from orchestrator.model.definition import id_problem
-from orchestrator.model.errors import FieldError, InvalidField
+from orchestrator.model.errors import FieldError, InvalidField, InvalidJson
 from orchestrator.model.job import Job, Rejection, Report, parse_job_id
 from orchestrator.model.json import Json
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Duration
 from orchestrator.model.wire import (
+    AttemptRef,
     ExchangeAnswer,
     HeartbeatAnswer,
     HeartbeatBody,
@@ -123,11 +125,11 @@ class Gateway:
             jobs = await self._wait_for_jobs(worker, capacity, wait, gone)
         answer = ExchangeAnswer(
             jobs=[self._out(lease) for lease in jobs],
-            cancelled=list(worker.cancelled),
+            cancelled=worker.cancelled,
             rejected=intake.rejected,
             draining=worker.draining,
         )
-        worker.cancelled.clear()
+        worker.cancelled = []
         return answer
 
     def heartbeat(self, worker_id: str, body: HeartbeatBody) -> HeartbeatAnswer:
@@ -136,23 +138,23 @@ class Gateway:
         self._seen(worker)
         now_on = self._clock.monotonic()
         mine = {lease.key: lease for lease in self._leases.of(worker_id)}
-        unknown: list[str] = []
+        unknown: list[AttemptRef] = []
         for job in body.in_flight:
             place = parse_job_id(job.job_id)
-            lease = None if place is None else mine.pop(place, None)
+            lease = None if place is None else mine.get(place)
             if lease is None or lease.job.attempt != job.attempt:
-                unknown.append(job.job_id)
+                unknown.append(AttemptRef(job_id=job.job_id, attempt=job.attempt))
                 continue
+            del mine[lease.key]
             self._leases.renew(lease, now_on)
             self._note_details(lease, job)
         for lease in mine.values():
             lease.beats += 1
             if lease.beats >= _BEATS_MISSED_MAX:
                 lease.ends_on = now_on
-        cancelled = list(worker.cancelled)
-        worker.cancelled.clear()
+        cancelled, worker.cancelled = worker.cancelled, []
         return HeartbeatAnswer(
-            cancelled=cancelled, unknown=[job for job in unknown if job not in cancelled], draining=worker.draining
+            cancelled=cancelled, unknown=[ref for ref in unknown if ref not in cancelled], draining=worker.draining
         )
 
     async def leave(self, worker_id: str) -> None:
@@ -222,7 +224,7 @@ class Gateway:
             report.worker = worker.worker_id
             lease = self._leases.get((report.run_id, report.step))
             if lease is not None and lease.job.attempt == report.attempt:
-                report.details = lease.details
+                report.details = report.details or lease.details
                 if not lease.recorded:
                     report.started_at = lease.started_at
         answers = await self._pipeline.submit(Record(intake.reports))
@@ -279,7 +281,7 @@ class Gateway:
     def _tell(self, lease: Lease) -> None:
         worker = self.workers.get(lease.worker)
         if worker is not None:
-            worker.cancelled[lease.job.job_id] = None
+            worker.cancelled.append(AttemptRef(job_id=lease.job.job_id, attempt=lease.job.attempt))
             self._wake(worker)
 
     def _wake(self, worker: Worker) -> None:
@@ -288,7 +290,6 @@ class Gateway:
     def _seen(self, worker: Worker) -> None:
         worker.seen_at = self._clock.now()
         worker.seen_on = self._clock.monotonic()
-        worker.left = False
 
     @staticmethod
     def _has_news(worker: Worker) -> bool:
@@ -314,10 +315,12 @@ class Gateway:
         )
 
     def _note_details(self, lease: Lease, job: JobInFlight) -> None:
-        if job.details is None:
-            return
+        """Keep what a worker says about its job; what breaks a limit is dropped, for the job is alive all the same."""
         details = bytes(job.details)
-        if len(details) <= self._limits.heartbeat_details_bytes_max:
+        if not details or len(details) > self._limits.heartbeat_details_bytes_max:
+            return
+        with contextlib.suppress(InvalidJson):
+            json.check_json(details, self._limits)
             lease.details = Json(details)
 
     def _wait(self, value: float | str) -> Duration:

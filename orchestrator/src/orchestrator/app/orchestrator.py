@@ -29,6 +29,7 @@ from orchestrator.model.errors import (
     DeadLetterNotFound,
     FieldError,
     InvalidField,
+    OrchestratorError,
     RunFinished,
     RunNotFound,
     Unavailable,
@@ -139,6 +140,9 @@ class Orchestrator:
         finally:
             self.shut()
             timers.cancel()
+            with contextlib.suppress(OrchestratorError):
+                # So that the next process knows what is in workers' hands.
+                await self.timers.record_leases()
             self.pipeline.close()
             await asyncio.wait([pipeline, timers])
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from itertools import islice
 from typing import Final
 
 import msgspec
 
 from orchestrator.model import json
-from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.errors import InvalidRequest, OrchestratorError
 from orchestrator.model.event import Failure
 from orchestrator.model.job import Rejection, Report, parse_job_id
 from orchestrator.model.json import Json
@@ -23,14 +26,11 @@ _LOOSE: Final = msgspec.json.Decoder(LooseExchangeBody)
 _RESULT: Final = msgspec.json.Decoder(ResultBody)
 
 
-class _JobOnly(msgspec.Struct, rename="camel"):
-    """The two fields that say which attempt a broken result is about."""
-
-    job_id: str
-    attempt: int
-
-
-_JOB_ONLY: Final = msgspec.json.Decoder(_JobOnly)
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[][{},]', re.DOTALL)
+_TOKENS_MAX: Final = 1_000_000
+"""Strings, brackets and commas looked at to tell results apart: a fraction of a second."""
+_JOB_ID: Final = re.compile(rb'\s*:\s*"([^"\\]+)"')
+_ATTEMPT: Final = re.compile(rb"\s*:\s*(\d{1,9})\s*[,}]")
 
 
 class Reports:
@@ -38,6 +38,8 @@ class Reports:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self.count = 0
+        """Results in the call, good and bad."""
         self.reports: list[Report] = []
         self.rejected: list[Rejected] = []
 
@@ -52,31 +54,43 @@ class Reports:
         try:
             body = _EXCHANGE.decode(raw)
         except (msgspec.MsgspecError, RecursionError):
-            loose = json.decode_unchecked(raw, _LOOSE)
-            for one in loose.results:
-                self._add_loose(bytes(one))
-            return loose
+            return self._read_loose(raw)
+        self.count = len(body.results)
         odd = json.may_break_limits(raw, self._limits)
         for result in body.results:
-            self._add(result, odd)
+            self._add(result, odd=odd)
+        return body
+
+    def _read_loose(self, raw: bytes) -> LooseExchangeBody:
+        try:
+            body = _LOOSE.decode(raw)
+            results = [bytes(one) for one in body.results]
+        except (msgspec.MsgspecError, RecursionError):
+            rest, results = _split(raw)
+            body = json.decode_unchecked(rest, _LOOSE)
+        self.count = len(results)
+        for one in results:
+            self._add_loose(one)
         return body
 
     def _add_loose(self, raw: bytes) -> None:
         try:
-            self._add(_RESULT.decode(raw), True)
-        except msgspec.ValidationError as error:
-            problem = json.field_error(error)
-            self._reject_raw(raw, f"{problem.field}: {problem.reason}")
+            body = json.decode_unchecked(raw, _RESULT)
+        except InvalidRequest as error:
+            (problem,) = error.errors
+            at = "" if problem.field == "body" else f"{problem.field}: "
+            self._reject_raw(raw, at + problem.reason)
+        else:
+            self._add(body, odd=True)
 
     def _reject_raw(self, raw: bytes, reason: str) -> None:
-        try:
-            job = _JOB_ONLY.decode(raw)
-        except msgspec.MsgspecError:
-            self.rejected.append(Rejected(job_id=None, attempt=None, code=Rejection.INVALID, reason=reason))
-            return
-        self._fail(job.job_id, job.attempt, reason)
+        job_id, attempt = _job_of(raw)
+        if job_id is None or attempt is None:
+            self.rejected.append(Rejected(job_id=job_id, attempt=attempt, code=Rejection.INVALID, reason=reason))
+        else:
+            self._fail(job_id, attempt, reason)
 
-    def _add(self, body: ResultBody, odd: bool) -> None:
+    def _add(self, body: ResultBody, *, odd: bool) -> None:
         place = parse_job_id(body.job_id)
         if place is None:
             reason = "jobId is not one of this orchestrator's"
@@ -93,6 +107,11 @@ class Reports:
         report = Report(
             run_id=place[0], step=place[1], attempt=body.attempt, outcome=body.status, result=Json(result)
         )
+        details = bytes(body.details)
+        if body.status != "completed" and 0 < len(details) <= self._limits.heartbeat_details_bytes_max:
+            with contextlib.suppress(OrchestratorError):
+                json.check_json(details, self._limits)
+                report.details = Json(details)
         if body.status == "failed":
             said = body.error or ErrorBody()
             report.failure = self._failure(said)
@@ -137,3 +156,50 @@ class Reports:
 
     def _reject(self, job_id: str, attempt: int, code: Rejection, reason: str) -> None:
         self.rejected.append(Rejected(job_id=job_id, attempt=attempt, code=code, reason=reason))
+
+
+def _split(raw: bytes) -> tuple[bytes, list[bytes]]:
+    """Cut the results out of a call that cannot be decoded: one has a NaN, half a surrogate pair, or a thousand levels.
+
+    Gives the call with no results, and the results; the call as it is and none where they cannot be told apart.
+    """
+    level = 0
+    member = b""
+    opened = begin = -1
+    results: list[bytes] = []
+    for token in islice(_TOKEN.finditer(raw), _TOKENS_MAX):
+        text = token[0]
+        if text in (b"[", b"{"):
+            level += 1
+            if level == 2 and member == b'"results"' and text == b"[":
+                opened = begin = token.end()
+        elif text in (b"]", b"}"):
+            level -= 1
+            if level == 1 and opened >= 0:
+                results.append(raw[begin : token.start()])
+                return raw[:opened] + raw[token.start() :], [one for one in results if one.strip()]
+        elif text == b",":
+            if level == 2 and opened >= 0:
+                results.append(raw[begin : token.start()])
+                begin = token.end()
+        elif level == 1:
+            member = text
+    return raw, []
+
+
+def _job_of(raw: bytes) -> tuple[str | None, int | None]:
+    """Find out which attempt a broken result is about."""
+    job_id: str | None = None
+    attempt: int | None = None
+    level = 0
+    for token in islice(_TOKEN.finditer(raw), _TOKENS_MAX):
+        text = token[0]
+        if text in (b"[", b"{"):
+            level += 1
+        elif text in (b"]", b"}"):
+            level -= 1
+        elif level == 1 and text == b'"jobId"' and (found := _JOB_ID.match(raw, token.end())):
+            job_id = found[1].decode()
+        elif level == 1 and text == b'"attempt"' and (found := _ATTEMPT.match(raw, token.end())):
+            attempt = int(found[1])
+    return job_id, attempt

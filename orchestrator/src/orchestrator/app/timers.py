@@ -15,7 +15,7 @@ from orchestrator.app.plans import Plans
 from orchestrator.engine.plan import Plan
 from orchestrator.engine.command import Dispatch, LoseAttempt, StartAttempt, StartRetry, TimeOutAttempt, TimeOutRun
 from orchestrator.model.errors import OrchestratorError
-from orchestrator.model.job import JobRow
+from orchestrator.model.job import JobRow, Rejection
 from orchestrator.model.json import NULL
 from orchestrator.model.limits import Limits
 from orchestrator.model.times import MICROS, Duration, seconds
@@ -79,8 +79,8 @@ class Timers:
 
     async def run_once(self) -> None:
         """Fire what is due, once."""
-        await self._settle(self._recorded())
-        await self._settle(self._over())
+        await self.record_leases(RECORD_AFTER)
+        await self._end_leases()
         await self._settle(await self._due())
         if self._gateway.overflowed and self._queue.has_room:
             await self._sweep()
@@ -115,12 +115,14 @@ class Timers:
         self._gateway.overflowed = True
         await self._sweep()
 
-    def _recorded(self) -> list[Direct]:
-        """Tell the store of leases that last."""
-        return [self._start_of(lease) for lease in self._leases.unrecorded(self._clock.monotonic() - RECORD_AFTER)]
+    async def record_leases(self, older_than: Duration = Duration(0)) -> None:
+        """Tell the store of leases that last; of all of them before the process goes down."""
+        leases = self._leases.unrecorded(self._clock.monotonic() - older_than)
+        await self._settle([self._start_of(lease) for lease in leases])
+        for lease in leases:
+            lease.recorded = True
 
     def _start_of(self, lease: Lease) -> Direct:
-        lease.recorded = True
         left = lease.ends_on - self._clock.monotonic()
         return Direct(
             lease.job.run_id,
@@ -129,19 +131,21 @@ class Timers:
             lease_until=self._clock.now() + left,
         )
 
-    def _over(self) -> list[Direct]:
+    async def _end_leases(self) -> None:
         """End attempts whose lease or timeout ran out."""
         now_on = self._clock.monotonic()
-        found: list[Direct] = []
-        for lease in self._leases.over(now_on):
-            if not lease.recorded:
-                found.append(self._start_of(lease))
-            found.append(
-                Direct(
-                    lease.job.run_id, self._ending(lease, now_on), details=lease.details, worker=lease.worker or None
-                )
-            )
-        return found
+        leases = list(self._leases.over(now_on))
+        # Whether the start of such an attempt is recorded does not matter: to record it twice changes nothing.
+        starts = [self._start_of(lease) for lease in leases]
+        endings = [
+            Direct(lease.job.run_id, self._ending(lease, now_on), details=lease.details, worker=lease.worker or None)
+            for lease in leases
+        ]
+        await self._settle(starts)
+        for lease, changed in zip(leases, await self._settle(endings), strict=True):
+            if changed is not True:
+                # The attempt was over before: nothing else ends a lease that nobody reports on.
+                self._gateway.withdraw(lease.job.run_id, lease.job.step, lease.job.attempt)
 
     def _ending(self, lease: Lease, now_on: int) -> TimeOutAttempt | LoseAttempt:
         job = lease.job
@@ -160,12 +164,11 @@ class Timers:
             *(Direct(run_id, TimeOutRun()) for run_id in due.runs),
         ]
 
-    async def _settle(self, directs: list[Direct]) -> None:
+    async def _settle(self, directs: list[Direct]) -> list[bool | Rejection]:
         answers = [self._pipeline.submit(direct) for direct in directs]
         if answers:
             await asyncio.wait(answers)
-            for answer in answers:
-                answer.result()
+        return [answer.result() for answer in answers]
 
     async def _sweep(self) -> None:
         """Queue jobs that wait in the store, oldest runs first, until the queue is full or none is left."""

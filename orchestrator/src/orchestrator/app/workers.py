@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.model.errors import Busy, WorkerNotFound
-from orchestrator.model.job import JobId
 from orchestrator.model.limits import Limits
 from orchestrator.model.times import MICROS, Time
+from orchestrator.model.wire import AttemptRef
 
 
 class WorkerStatus(StrEnum):
@@ -19,7 +19,7 @@ class WorkerStatus(StrEnum):
     DRAINING = "DRAINING"
     """An operator asked it to finish and go."""
     GONE = "GONE"
-    """It left, or was silent for longer than its lease. Any call of it brings it back."""
+    """It left, and comes back by registering; or it was silent for longer than its lease, and any call brings it back."""
 
 
 @dataclass(slots=True)
@@ -40,8 +40,8 @@ class Worker:
     concurrency: int | None = None
     draining: bool = False
     left: bool = False
-    cancelled: dict[JobId, None] = field(default_factory=dict)
-    """Jobs it has to be told to stop."""
+    cancelled: list[AttemptRef] = field(default_factory=list)
+    """Attempts it has to be told to stop."""
     waiting: int = 0
     """Exchanges that wait for a job."""
 

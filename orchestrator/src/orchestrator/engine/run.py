@@ -60,7 +60,7 @@ from orchestrator.model.event import (
 from orchestrator.model.job import Rejection
 from orchestrator.model.run import OpenStep, RunId, RunState
 from orchestrator.model.status import RunStatus, StepStatus
-from orchestrator.model.times import Duration, Time
+from orchestrator.model.times import Duration, Time, seconds
 
 TIMED_OUT_TYPE: Final = "StepTimeout"
 """The type of the failure of an attempt whose timeout ran out."""
@@ -182,8 +182,8 @@ def _time_out_attempt(plan: Plan, state: RunState, command: TimeOutAttempt, now:
     if step is None or step.attempt != command.attempt or step.status is not StepStatus.RUNNING:
         return NOTHING
     definition = plan.steps[command.step].definition
-    limit = 0 if definition.timeout is None else definition.timeout / 1_000_000
-    failure = Failure(TIMED_OUT_TYPE, f"no result within {limit:g} s of the start")
+    limit = 0 if definition.timeout is None else seconds(definition.timeout)
+    failure = Failure(TIMED_OUT_TYPE, f"no result within {limit} s of the start")
     delay = retry.retry_delay(
         definition.retry, failure, step.failures + 1, retryable=True, retry_after=None, draw=command.draw
     )

@@ -212,7 +212,7 @@ class _Reader:
             self._wrong(at, str(error), mend)
             return None
         if duration < least:
-            self._wrong(at, "a timeout is more than nothing", mend + ", or leave it out")
+            self._wrong(at, "it has to be longer than nothing", mend + ", or leave it out")
         if duration > self._limits.duration_seconds_max * times.MICROS:
             self._wrong(at, f"longer than {self._limits.duration_seconds_max:,.0f} s (duration_seconds_max)", mend)
         return duration

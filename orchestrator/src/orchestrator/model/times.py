@@ -52,8 +52,10 @@ def parse_duration(value: float | str) -> Duration:
         if match is None:
             raise ValueError('a duration is a number of seconds or a string such as "500ms", "30s", "5m", "2h", "1d"')
         return Duration(round(float(match[1]) * _UNITS[match[2] or "s"]))
-    if not 0 <= value < 1e12:
+    if not value >= 0:
         raise ValueError("a duration is not negative")
+    if value >= 1e12:
+        raise ValueError("a duration is not as long as that")
     return Duration(round(value * MICROS))
 
 

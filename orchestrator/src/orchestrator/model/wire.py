@@ -5,7 +5,6 @@ Unknown fields are ignored here, so that a newer worker can talk to an older orc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -14,6 +13,8 @@ from msgspec import Meta, Raw
 from orchestrator.model.definition import DurationField
 
 _NULL = Raw(b"null")
+_ABSENT = Raw(b"")
+"""In place of None: a union with it would take nothing but null."""
 
 
 class _Wire(msgspec.Struct, kw_only=True, rename="camel"):
@@ -63,6 +64,8 @@ class ResultBody(_Wire):
     status: Literal["completed", "failed", "released"] = "completed"
     result: Raw = msgspec.field(default_factory=lambda: _NULL)
     error: ErrorBody | None = None
+    details: Raw = msgspec.field(default_factory=lambda: _ABSENT)
+    """What the next attempt should know, when this one did not complete."""
 
 
 class ExchangeBody(_Wire):
@@ -99,6 +102,13 @@ class JobOut(_Wire, omit_defaults=True):
     details: Raw | None = None
 
 
+class AttemptRef(_Wire):
+    """One attempt of a job."""
+
+    job_id: str
+    attempt: int
+
+
 class Rejected(_Wire):
     """A result that changed nothing."""
 
@@ -112,7 +122,7 @@ class ExchangeAnswer(_Wire, omit_defaults=True):
     """What an exchange gives."""
 
     jobs: list[JobOut] = []
-    cancelled: Sequence[str] = []
+    cancelled: list[AttemptRef] = []
     rejected: list[Rejected] = []
     draining: bool = False
 
@@ -122,7 +132,7 @@ class JobInFlight(_Wire):
 
     job_id: str
     attempt: int
-    details: Raw | None = None
+    details: Raw = msgspec.field(default_factory=lambda: _ABSENT)
 
 
 class HeartbeatBody(_Wire):
@@ -134,6 +144,6 @@ class HeartbeatBody(_Wire):
 class HeartbeatAnswer(_Wire):
     """What a worker should stop."""
 
-    cancelled: Sequence[str]
-    unknown: Sequence[str]
+    cancelled: list[AttemptRef]
+    unknown: list[AttemptRef]
     draining: bool

@@ -1,0 +1,101 @@
+# `make help` says what there is. Python 3.11 or newer is all that is needed: uv is installed into .uv/ where it is missing.
+
+.DEFAULT_GOAL := help
+.PHONY: help all setup demo server stop test check fmt docs bench clean
+MAKEFLAGS += --no-print-directory
+
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11 python
+UV := $(or $(shell command -v uv 2>/dev/null),$(CURDIR)/.uv/bin/uv)
+OUR_UV := $(filter $(CURDIR)/.uv/bin/uv,$(UV))
+BIN := $(CURDIR)/orchestrator/.venv/bin
+DATA ?= orchestrator-data
+
+# uv takes an installed Python and never fetches one; UV_PYTHON chooses which.
+export UV_PYTHON_DOWNLOADS := never
+# A virtual environment that happens to be active is not ours.
+unexport VIRTUAL_ENV
+# Without byte code every process of the demo would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
+# Without a home to keep a cache in, it goes beside uv.
+ifneq ($(shell test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
+export UV_CACHE_DIR ?= $(CURDIR)/.uv/cache
+endif
+
+# What an environment is made from; it is made again when one of these changes.
+LOCKED := orchestrator/uv.lock orchestrator/pyproject.toml sdks/python/pyproject.toml
+RUN_ENV := orchestrator/.venv/.ready
+DEV_ENV := orchestrator/.venv/.ready-dev
+SDK_ENV := sdks/python/.venv/.ready-dev
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+all: demo
+
+demo: $(RUN_ENV) ## Start a server and a worker and watch a run: ONCE=1 exits after it, INPUT=folder, PORT=8080
+	@exec $(BIN)/orchestrator demo --data "$(DATA)" \
+		$(if $(ONCE),--once) $(if $(INPUT),--input "$(INPUT)") $(if $(PORT),--port "$(PORT)")
+
+server: $(RUN_ENV) ## Start a server: PORT=8080, DATA=orchestrator-data
+	@exec $(BIN)/orchestrator server --data "$(DATA)" $(if $(PORT),--port "$(PORT)")
+
+stop: ## Stop the server or demo that runs on DATA
+	@if [ -x $(BIN)/orchestrator ]; then $(BIN)/orchestrator stop --data "$(DATA)"; else echo "nothing was started"; fi
+
+setup: $(DEV_ENV) $(SDK_ENV) ## Install what development needs, all of it inside this folder
+
+test: check ## Check, then run all tests
+	@echo "== tests of sdks/python"
+	@cd sdks/python && .venv/bin/python -m pytest -q
+	@echo "== tests of orchestrator"
+	@cd orchestrator && .venv/bin/python -m pytest -q
+
+check: setup ## Format, lint, types and layers
+	@echo "== check sdks/python"
+	@cd sdks/python && .venv/bin/ruff format --check -q . && .venv/bin/ruff check -q . && .venv/bin/mypy
+	@echo "== check orchestrator"
+	@cd orchestrator && .venv/bin/ruff format --check -q . && .venv/bin/ruff check -q . && .venv/bin/mypy
+	@cd orchestrator && .venv/bin/lint-imports --no-cache
+
+fmt: setup ## Format, and mend what can be mended
+	@cd sdks/python && .venv/bin/ruff check --fix -q . ; .venv/bin/ruff format .
+	@cd orchestrator && .venv/bin/ruff check --fix -q . ; .venv/bin/ruff format .
+
+docs: $(DEV_ENV) ## Write the pages that are made from the source
+	@cd orchestrator && .venv/bin/python -m tests.architecture.limits_page
+
+bench: $(DEV_ENV) ## Measure: ARGS="--help" says what
+	@cd orchestrator && $(UV) run --frozen -q python ../bench/run.py $(ARGS)
+
+clean: stop ## Wipe all data: DATA, demo-output and caches
+	@rm -rf "$(DATA)" demo-output bench/results
+	@find . -name node_modules -prune -o -name .venv -prune -o -name .uv -prune -o -type d \( -name __pycache__ \
+		-o -name .pytest_cache -o -name .mypy_cache -o -name .ruff_cache -o -name .hypothesis \
+		-o -name .import_linter_cache \) -prune -exec rm -rf {} +
+	@echo "wiped $(DATA), demo-output and caches"
+
+$(RUN_ENV): $(LOCKED) $(OUR_UV)
+	@test -e $@ || echo "installing what the orchestrator needs into orchestrator/.venv ..."
+	@cd orchestrator && $(UV) sync --frozen --no-dev --inexact -q && touch .venv/.ready
+
+$(DEV_ENV): $(LOCKED) $(OUR_UV)
+	@test -e $@ || echo "installing what development needs into orchestrator/.venv ..."
+	@cd orchestrator && $(UV) sync --frozen -q && touch .venv/.ready .venv/.ready-dev
+
+$(SDK_ENV): sdks/python/uv.lock sdks/python/pyproject.toml $(OUR_UV)
+	@test -e $@ || echo "installing what development needs into sdks/python/.venv ..."
+	@cd sdks/python && $(UV) sync --frozen -q && touch .venv/.ready-dev
+
+$(CURDIR)/.uv/bin/uv:
+	@echo "installing uv into .uv ..."
+	@for python in $(PYTHONS); do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		rm -rf .uv/lib .uv/bin; \
+		if $$python -m venv .uv >/dev/null 2>&1 && .uv/bin/python -m pip install -q uv; then exit 0; fi; \
+		echo "$$python cannot make a virtual environment, or PyPI cannot be reached." >&2; \
+		echo "On Debian or Ubuntu: apt-get install python3-venv. Or install uv yourself, then \`make\` again." >&2; \
+		exit 1; \
+	done; \
+	echo "Python 3.11 or newer was not found as any of: $(PYTHONS)." >&2; \
+	echo "Install it (Debian or Ubuntu: apt-get install python3 python3-venv), then \`make\` again." >&2; \
+	exit 1

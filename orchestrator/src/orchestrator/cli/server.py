@@ -1,0 +1,90 @@
+"""``orchestrator server``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli import output
+from orchestrator.cli.failure import Failure
+
+Host = Annotated[str | None, typer.Option(help="The address to listen on.  [default: 127.0.0.1]", show_default=False)]
+Port = Annotated[
+    int | None, typer.Option(min=1, max=65_535, help="The port to listen on.  [default: 8080]", show_default=False)
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="The folder that keeps everything.  [default: ./orchestrator-data]", show_default=False),
+]
+Memory = Annotated[bool, typer.Option("--memory", help="Keep nothing: what ran is gone with the process.")]
+Config = Annotated[Path | None, typer.Option(help="A TOML file with settings.", show_default=False)]
+Hosts = Annotated[
+    str | None,
+    typer.Option(
+        help="Further names under which the server may be called, with commas; * takes any.", show_default=False
+    ),
+]
+LogLevel = Annotated[
+    str | None, typer.Option(help="debug, info, warning or error.  [default: info]", show_default=False)
+]
+
+
+def server(
+    host: Host = None,
+    port: Port = None,
+    data: Data = None,
+    memory: Memory = False,
+    hosts: Hosts = None,
+    config: Config = None,
+    log_level: LogLevel = None,
+    child: Annotated[bool, typer.Option("--child", hidden=True)] = False,
+) -> None:
+    """Run the orchestrator until Ctrl-C or SIGTERM.
+
+    Each option can also be an environment variable (ORCHESTRATOR_PORT) or stand in the TOML file (port = 8080).
+    """
+    from orchestrator import bootstrap
+    from orchestrator.model.errors import DataFolderInUse
+    from orchestrator.settings import SettingsError, load_settings
+
+    if child:
+        from orchestrator.demo.lifeline import stop_with_parent
+
+        stop_with_parent()
+    flags = given(host=host, port=port, data=data, memory=memory or None, hosts=hosts, log_level=log_level)
+    try:
+        settings = load_settings(flags, os.environ, config)
+    except SettingsError as error:
+        raise Failure("the settings are not valid", why=str(error), mend="`orchestrator server --help`") from None
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if settings.log_level != "debug":
+        # What it says at info, that it starts and stops, is said here already.
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    with contextlib.ExitStack() as stack:
+
+        def on_ready(url: str) -> None:
+            if not child:
+                from orchestrator.cli.record import recorded
+
+                stack.enter_context(recorded(None if settings.memory else settings.data, "server", url))
+            kept = "nothing is kept" if settings.memory else f"data in {settings.data}"
+            output.say(f"orchestrator is ready at {url} ({kept}); Ctrl-C stops it")
+
+        try:
+            bootstrap.run_server(settings, on_ready)
+        except DataFolderInUse as error:
+            mend = "stop it with `orchestrator stop`, or choose another folder with --data"
+            raise Failure("the data folder is in use", why=str(error), mend=mend) from None
+        except bootstrap.PortInUse as error:
+            mend = "choose another one with --port; `orchestrator doctor` tells who is there"
+            raise Failure(f"port {settings.port} is taken", why=str(error), mend=mend) from None
+
+
+def given(**flags: Any) -> dict[str, object]:
+    """Leave out the options that were not given, so that the environment and the file can speak."""
+    return {name: value for name, value in flags.items() if value is not None}

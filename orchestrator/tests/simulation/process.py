@@ -1,0 +1,177 @@
+"""One life of the orchestrator: from its start over the database that the last life left, to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol, TypeVar
+
+from orchestrator.adapters.embedded import EmbeddedQueue
+from orchestrator.adapters.sqlite.database import Database
+from orchestrator.adapters.sqlite.queries import SqliteQueries
+from orchestrator.adapters.sqlite.store import SqliteStore
+from orchestrator.adapters.system import uuid7
+from orchestrator.app.orchestrator import Orchestrator
+from orchestrator.app.pipeline import Point
+from orchestrator.app.plans import Plans
+from orchestrator.app.waits import Gone
+from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.run import RunId
+from orchestrator.model.times import MICROS, Time
+from tests.simulation.journal import Journal
+from tests.simulation.options import Options
+from tests.simulation.store import Draw, FaultyStore
+
+_T = TypeVar("_T")
+
+Request = Callable[[Orchestrator, Gone], Awaitable[_T]]
+"""What a caller asks of a process; runs inside it."""
+
+POINTS: Final[tuple[Point, ...]] = ("batch.begun", "batch.written", "batch.committed", "batch.published")
+EPOCH: Final = 1_800_000_000 * MICROS
+
+
+class ProcessDied(BaseException):
+    """The machine stopped at this point."""
+
+
+class Surroundings(Protocol):
+    """What a process finds around it."""
+
+    options: Options
+    journal: Journal
+    database: Database
+    chance: random.Random
+    strikes: Draw
+    wall_offset: float
+    """Seconds by which the time of day was set."""
+
+
+class SimulatedClock:
+    """See `ports.clock.Clock`: virtual seconds, and a time of day that somebody sets."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+        self._now = self._wall()
+        self._monotonic = self.monotonic()
+
+    def now(self) -> Time:
+        monotonic = self.monotonic()
+        self._now = max(self._wall(), self._now + monotonic - self._monotonic)
+        self._monotonic = monotonic
+        return Time(self._now)
+
+    def monotonic(self) -> int:
+        return round(self._surroundings.journal.second() * MICROS)
+
+    def _wall(self) -> int:
+        return EPOCH + self.monotonic() + round(self._surroundings.wall_offset * MICROS)
+
+
+class SimulatedChance:
+    """See `ports.clock.Chance`."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+
+    def run_id(self, now: Time) -> RunId:
+        return uuid7(now, self._chance.getrandbits(74))
+
+    def draw(self) -> float:
+        return self._chance.random()
+
+
+class Process:
+    """The orchestrator with nothing in memory but what it finds in the database."""
+
+    def __init__(self, number: int, surroundings: Surroundings) -> None:
+        self.number = number
+        self.up = asyncio.Event()
+        self.served = False
+        self.dead = False
+        self.dies_at: Point | None = None
+        """The failpoint at which it dies when it gets there next."""
+        self._journal = surroundings.journal
+        self._stopping = asyncio.Event()
+        self._requests: dict[asyncio.Task[Any], None] = {}
+        self._life: asyncio.Task[None] | None = None
+        options, database, plans = surroundings.options, surroundings.database, Plans()
+        limits = options.limits
+        self.store = SqliteStore(database, plans.fold, limits.open_runs_cached_max)
+        self.queue = EmbeddedQueue(limits.ready_jobs_max, limits.ready_bytes_max)
+        self.orchestrator = Orchestrator(
+            store=FaultyStore(self.store, number, self._journal, surroundings.strikes),
+            queries=SqliteQueries(database),
+            queue=self.queue,
+            clock=SimulatedClock(surroundings),
+            chance=SimulatedChance(surroundings.chance),
+            limits=limits,
+            plans=plans,
+            reach=self._reach,
+        )
+
+    async def live(self) -> None:
+        """Serve until it is asked to stop, or dies."""
+        self._life = asyncio.current_task()
+        self._journal.note(f"life {self.number} begins")
+        try:
+            async with self.orchestrator.running():
+                self.up.set()
+                self.served = True
+                services = list(self.orchestrator._services)
+                stopping = asyncio.create_task(self._stopping.wait())
+                await asyncio.wait([stopping, *services], return_when=asyncio.FIRST_COMPLETED)
+                stopping.cancel()
+                self.up.clear()
+                for service in services:
+                    if service.done() and not self.dead:
+                        self._journal.violate("I12", f"the {service.get_name()} service ended: {service.exception()!r}")
+                if self._requests and not self.dead:
+                    self.orchestrator.shut()
+                    await asyncio.wait(list(self._requests))
+        except OrchestratorError as error:
+            self._journal.note(f"life {self.number} could not begin: {error}")
+        except asyncio.CancelledError:
+            if not self.dead:
+                raise
+        finally:
+            self._over()
+
+    def handle(self, request: Request[_T], gone: Gone) -> asyncio.Task[_T]:
+        """Let a request in."""
+
+        async def answer() -> _T:
+            return await request(self.orchestrator, gone)
+
+        task = asyncio.create_task(answer())
+        self._requests[task] = None
+        task.add_done_callback(lambda done: self._requests.pop(done, None))
+        return task
+
+    def stop(self) -> None:
+        """Ask it to finish what it does and go."""
+        self._stopping.set()
+
+    def die(self, where: str) -> None:
+        """Stop everything between two instructions: nothing that was in memory is left."""
+        if self.dead:
+            return
+        self._journal.met(f"orchestrator died {where}")
+        self.dead = True
+        self._over()
+        if self._life is not None:
+            self._life.cancel()
+
+    def _over(self) -> None:
+        self.up.clear()
+        for request in self._requests:
+            request.cancel()
+
+    def _reach(self, point: Point) -> None:
+        if self.dead:
+            raise ProcessDied
+        if self.dies_at == point:
+            self.die(f"at {point}")
+            raise ProcessDied
+

@@ -1,0 +1,199 @@
+"""The client for asyncio programs: define workflows, start runs, wait for them, look after them."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final
+from urllib.parse import quote
+
+from workersdk.errors import RunFailedError, WaitTimeoutError
+from workersdk.models import DeadLetter, Event, Run, WorkerInfo, Workflow
+from workersdk.rest import TIMEOUT_S, Rest, client_url
+
+WAIT_S_MAX: Final = 30.0
+
+
+class AsyncClient:
+    """Speaks to an orchestrator over its REST API.
+
+    The address is `url`, else the environment variable WORKFLOW_URL if that is HTTP, else http://127.0.0.1:8080.
+    Calls that may be repeated are tried a few times when there is no answer or a 503; starting a run is one of them,
+    because it always carries an idempotency key.
+
+    Every call raises `ConnectionFailedError` when there is no answer, and an `ApiError` when the answer is an error.
+    Use it as `async with AsyncClient() as client:` or call `close`.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        self._rest = Rest(client_url(url))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._rest.address}>"
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        self._rest.close()
+
+    # ------------------------------------------------------------ workflows
+
+    async def define(
+        self, definition: Mapping[str, Any] | str, steps: Sequence[str | Mapping[str, Any]] | None = None
+    ) -> Workflow:
+        """Define a workflow, or a new version of it: a whole definition, or an id and its steps.
+
+        A step is an action's name or a step object: `define("order", ["reserve", {"action": "charge", …}])`.
+        The same content again makes no new version. Raises `ApiError` (422) when the definition is not valid.
+        """
+        return Workflow.from_json(await self._rest.call("POST", "/workflow/", body=make_definition(definition, steps)))
+
+    async def workflows(self) -> tuple[Workflow, ...]:
+        """Return the latest versions of all workflows, by id."""
+        return tuple([Workflow.from_json(raw) async for raw in self._entries("/workflow/", {}, None)])
+
+    async def workflow(self, workflow_id: str) -> Workflow:
+        """Return the latest version of a workflow. Raises `NotFoundError`."""
+        return Workflow.from_json(await self._rest.call("GET", f"/workflow/{_part(workflow_id)}"))
+
+    # ------------------------------------------------------------ runs
+
+    async def trigger(self, workflow_id: str, input: Any = None, *, idempotency_key: str | None = None) -> str:  # noqa: A002 - the field's name on the wire
+        """Start a run and return its id.
+
+        `idempotency_key`: the same key again returns the run that it started before, for a day. One is made up when
+        none is given, so that a lost answer does not start a second run.
+        Raises `NotFoundError` when there is no such workflow.
+        """
+        answer = await self._rest.call(
+            "POST",
+            f"/workflow/{_part(workflow_id)}/trigger",
+            body={"input": input},
+            headers=[("Idempotency-Key", idempotency_key or str(uuid.uuid4()))],
+        )
+        return str(answer["runId"])
+
+    async def get(self, run_id: str) -> Run:
+        """Return a run with its steps and attempts. Raises `NotFoundError`."""
+        return Run.from_json(await self._rest.call("GET", f"/workflow/run/{_part(run_id)}"))
+
+    async def wait(self, run_id: str, timeout: float | None = None) -> Run:
+        """Return the run once it has ended, however it ended.
+
+        `timeout` in seconds; None waits for as long as it takes. Raises `WaitTimeoutError`; the run goes on.
+        """
+        loop = asyncio.get_running_loop()
+        end = None if timeout is None else loop.time() + timeout
+        while True:
+            seconds = WAIT_S_MAX if end is None else max(0.0, min(WAIT_S_MAX, end - loop.time()))
+            raw = await self._rest.call(
+                "GET", f"/workflow/run/{_part(run_id)}", query={"wait": f"{seconds:.3f}"}, timeout=seconds + TIMEOUT_S
+            )
+            run = Run.from_json(raw)
+            if run.is_ended:
+                return run
+            if end is not None and loop.time() >= end:
+                raise WaitTimeoutError(run, timeout or 0.0)
+
+    async def run(
+        self,
+        workflow_id: str,
+        input: Any = None,  # noqa: A002 - the field's name on the wire
+        *,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Start a run, wait for its end and return its final output.
+
+        Raises `RunFailedError` when it ended otherwise, `WaitTimeoutError` when `timeout` seconds were not enough.
+        """
+        run_id = await self.trigger(workflow_id, input, idempotency_key=idempotency_key)
+        run = await self.wait(run_id, timeout)
+        if run.status != "COMPLETED":
+            raise RunFailedError(run)
+        return run.final_output
+
+    async def cancel(self, run_id: str, reason: str | None = None) -> Run:
+        """Cancel a run. Raises `ConflictError` when it has ended already."""
+        body = {} if reason is None else {"reason": reason}
+        return Run.from_json(await self._rest.call("POST", f"/workflow/run/{_part(run_id)}/cancel", body=body))
+
+    async def events(self, run_id: str, after: int | None = None) -> tuple[Event, ...]:
+        """Return the history of a run, oldest first; only what came after the event number `after` if given."""
+        entries = self._entries(f"/workflow/run/{_part(run_id)}/events", {"after": after}, None)
+        return tuple([Event.from_json(raw) async for raw in entries])
+
+    async def list(
+        self, *, status: str | Sequence[str] | None = None, workflow: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[Run]:
+        """Iterate over runs, newest first: `async for run in client.list(status="FAILED")`.
+
+        `status`: one or several; `workflow`: a workflow's id; `limit`: stop after so many runs. Pages are fetched as
+        they are needed.
+        """
+        async for page in self.run_pages(status=status, workflow=workflow, limit=limit):
+            for run in page:
+                yield run
+
+    async def run_pages(
+        self, *, status: str | Sequence[str] | None = None, workflow: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[tuple[Run, ...]]:
+        """Do the same as `list`, a page at a time."""
+        async for page in self._rest.pages("/workflow/runs", {"status": status, "workflow": workflow}, limit):
+            yield tuple(Run.from_json(raw) for raw in page)
+
+    # ------------------------------------------------------------ workers and dead letters
+
+    async def workers(self) -> tuple[WorkerInfo, ...]:
+        """Return the workers that are known, with the jobs in their hands."""
+        return tuple([WorkerInfo.from_json(raw) async for raw in self._entries("/workers", {}, None)])
+
+    async def dead_letters(
+        self, *, workflow: str | None = None, action: str | None = None, limit: int | None = None
+    ) -> tuple[DeadLetter, ...]:
+        """Return the dead letters, newest first."""
+        entries = self._entries("/dead-letters", {"workflow": workflow, "action": action}, limit)
+        return tuple([DeadLetter.from_json(raw) async for raw in entries])
+
+    async def redrive(self, dead_letter_id: str) -> Run:
+        """Run the step of a dead letter again, in the same run and with a fresh retry budget; return the run."""
+        path = f"/dead-letters/{_part(dead_letter_id)}/redrive"
+        return Run.from_json(await self._rest.call("POST", path, is_repeatable=False))
+
+    async def discard(self, dead_letter_id: str) -> None:
+        """Discard a dead letter; its run stays failed."""
+        await self._rest.call("DELETE", f"/dead-letters/{_part(dead_letter_id)}", is_repeatable=False)
+
+    async def _entries(self, path: str, query: Mapping[str, Any], limit: int | None) -> AsyncIterator[dict[str, Any]]:
+        async for page in self._rest.pages(path, query, limit):
+            for raw in page:
+                yield raw
+
+
+def make_definition(
+    definition: Mapping[str, Any] | str, steps: Sequence[str | Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Write a definition as the orchestrator takes it: from a whole one, or from an id and steps."""
+    if isinstance(definition, str):
+        if not steps:
+            raise ValueError(f"the workflow {definition!r} needs steps: define({definition!r}, ['my-action'])")
+        return {
+            "id": definition,
+            "steps": [{"action": step} if isinstance(step, str) else dict(step) for step in steps],
+        }
+    if steps is not None:
+        raise ValueError("give a whole definition, or an id and steps, not both")
+    return dict(definition)
+
+
+def _part(text: str) -> str:
+    return quote(text, safe=":@")

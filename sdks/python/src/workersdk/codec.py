@@ -1,0 +1,111 @@
+"""JSON as it travels: exact, strict, and with a place in every complaint.
+
+Rule 1: what leaves is JSON that every reader understands; NaN, Infinity and lone surrogates are not.
+Rule 2: integers keep all their digits.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from typing import Any
+
+DEPTH_SHOWN_MAX = 200
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+class NotJsonError(ValueError):
+    """A value cannot be written as JSON. The message says what is wrong, and where as a path from `$`."""
+
+
+class UnreadableInt(float):
+    """Stands in a payload for an integer with more digits than Python converts (`sys.set_int_max_str_digits`)."""
+
+    digits: int
+
+    def __new__(cls, text: str) -> UnreadableInt:
+        self = super().__new__(cls, math.nan)
+        self.digits = len(text.lstrip("-"))
+        return self
+
+
+def dumps(value: Any) -> bytes:
+    """Write a value as compact UTF-8 JSON. Raises `NotJsonError`."""
+    try:
+        return _encode(value).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise NotJsonError(_find_fault(value, "$", 0) or f"$: {error}") from None
+
+
+def loads(text: bytes) -> Any:
+    """Read JSON. Raises `ValueError`, also for an integer that is too long for Python."""
+    return json.loads(text.decode())
+
+
+def loads_with_long_integers(text: bytes) -> Any:
+    """Read JSON in which an integer that is too long for Python becomes an `UnreadableInt`. Raises `ValueError`."""
+    return json.loads(text.decode(), parse_int=_parse_int)
+
+
+def find_unreadable(value: Any) -> UnreadableInt | None:
+    """Return the first integer in the value that could not be read, if there is one."""
+    if isinstance(value, UnreadableInt):
+        return value
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((found for child in children if (found := find_unreadable(child)) is not None), None)
+
+
+def _parse_int(text: str) -> int | UnreadableInt:
+    try:
+        return int(text)
+    except ValueError:
+        return UnreadableInt(text)
+
+
+def _find_fault(value: Any, path: str, depth: int) -> str | None:
+    if depth > DEPTH_SHOWN_MAX:
+        return f"{path[:100]}… is nested more than {DEPTH_SHOWN_MAX} deep, or holds itself"
+    if isinstance(value, str):
+        return _string_fault(value, path)
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int):
+        return _integer_fault(value, path)
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{path} is {value!r}, which JSON cannot carry"
+    if isinstance(value, dict):
+        return _dict_fault(value, path, depth)
+    if isinstance(value, (list, tuple)):
+        faults = (_find_fault(child, f"{path}[{place}]", depth + 1) for place, child in enumerate(value))
+        return next((fault for fault in faults if fault), None)
+    return f"{path} is of type {type(value).__name__}, which JSON cannot carry"
+
+
+def _dict_fault(value: dict[Any, Any], path: str, depth: int) -> str | None:
+    for key, child in value.items():
+        if not isinstance(key, (str, int, float, bool, type(None))):
+            return f"{path} has a key of type {type(key).__name__}; JSON keys are strings"
+        if isinstance(key, (str, float)) and (fault := _find_fault(key, f"{path}: the key", depth + 1)):
+            return fault
+        if fault := _find_fault(child, f"{path}.{key}", depth + 1):
+            return fault
+    return None
+
+
+def _string_fault(value: str, path: str) -> str | None:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        return f"{path} holds a lone surrogate at character {error.start}, which UTF-8 cannot carry"
+    return None
+
+
+def _integer_fault(value: int, path: str) -> str | None:
+    try:
+        str(value)
+    except ValueError:
+        digits = sys.get_int_max_str_digits()
+        return f"{path} is an integer of more than {digits} digits; send it as a string (hex(value)) instead"
+    return None

@@ -1,0 +1,111 @@
+"""A job in the worker's hands, and the set of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from json.encoder import encode_basestring
+from typing import Any, Final, cast
+
+DETAILS_BYTES_MAX: Final = 16 * 1024
+
+
+class Stop(Enum):
+    """Why a job was told to stop."""
+
+    CANCELLED = "its run was cancelled or its attempt timed out"
+    LEASE_LOST = "its lease is lost: another worker may have it"
+    SUPERSEDED = "a later attempt of the same step is here"
+    FENCED = "the orchestrator could not be reached for longer than the lease"
+    RELEASED = "the worker is leaving"
+
+
+class Job:
+    """One attempt of one step. `raw` is the job object of the protocol."""
+
+    __slots__ = (
+        "attempt",
+        "burst",
+        "details",
+        "details_are_told",
+        "has_begun",
+        "heartbeat_timeout",
+        "id",
+        "lease",
+        "raw",
+        "seen_at",
+        "stop",
+        "task",
+    )
+
+    def __init__(self, raw: dict[str, Any], seen_at: float, burst: int = 0, lease: float = 30.0) -> None:
+        if not isinstance(raw["jobId"], str) or not isinstance(raw["attempt"], int):
+            raise TypeError("a job has an id and the number of its attempt")
+        self.raw = raw
+        self.id: str = raw["jobId"]
+        self.attempt: int = raw["attempt"]
+        self.lease: float = raw.get("lease") or lease
+        self.heartbeat_timeout: float | None = raw.get("heartbeatTimeout")
+        # When the orchestrator last knew, for certain, that this worker has the job (loop time).
+        self.seen_at = seen_at
+        self.burst = burst
+        self.stop: Stop | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.has_begun = False
+        self.details: bytes | None = None
+        self.details_are_told = True
+
+    def __repr__(self) -> str:
+        return f"<Job {self.raw.get('action')} {self.id} attempt {self.attempt}>"
+
+    def wire_head(self) -> bytes:
+        """Return the beginning of every JSON object that names this attempt."""
+        return f'{{"jobId":{encode_basestring(self.id)},"attempt":{self.attempt}'.encode()
+
+
+class JobsInHand:
+    """Every job that was taken and has no result yet, also those that were told to stop and still run."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[tuple[str, int], Job] = {}
+        self._emptied: list[asyncio.Future[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(tuple(self._jobs.values()))
+
+    def add(self, job: Job) -> None:
+        self._jobs[job.id, job.attempt] = job
+
+    def remove(self, job: Job) -> None:
+        """Take a job out; a job that is not there any more is left alone."""
+        self._jobs.pop((job.id, job.attempt), None)
+        if not self._jobs:
+            while self._emptied:
+                waiter = self._emptied.pop()
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def holds(self, job: Job) -> bool:
+        return self._jobs.get((job.id, job.attempt)) is job
+
+    def named(self, ids: Iterable[str]) -> list[Job]:
+        """Return the jobs with these ids: of each step, all attempts that are here."""
+        wanted = set(ids)
+        return [job for job in self._jobs.values() if job.id in wanted] if wanted else []
+
+    def find(self, job_id: str, attempt: int) -> Job | None:
+        return self._jobs.get((job_id, attempt))
+
+    def heartbeat_timeout_min(self) -> float | None:
+        """Return the shortest heartbeat time-out among the jobs, in seconds, if any has one."""
+        return min((job.heartbeat_timeout for job in self._jobs.values() if job.heartbeat_timeout), default=None)
+
+    async def wait_empty(self) -> None:
+        if self._jobs:
+            waiter = cast("asyncio.Future[None]", asyncio.get_running_loop().create_future())
+            self._emptied.append(waiter)
+            await waiter

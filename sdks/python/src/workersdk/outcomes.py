@@ -1,0 +1,131 @@
+"""What comes out of an attempt, written as the `results` entries of the worker protocol.
+
+Rule 1: every attempt ends in exactly one entry.
+Rule 2: an entry is written once, where the handler ran, and sent again unchanged when an answer was lost.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import Any, Final
+
+from workersdk import codec
+from workersdk.errors import NonRetryableError, RetryLater
+from workersdk.jobs import Job
+
+MESSAGE_BYTES_MAX: Final = 8 * 1024
+STACK_BYTES_MAX: Final = 16 * 1024
+TYPE_BYTES_MAX: Final = 256
+
+NOT_SERIALIZABLE: Final = "ResultNotSerializable"
+TOO_LARGE: Final = "ResultTooLarge"
+REFUSED: Final = "ResultRefused"
+NOT_READABLE: Final = "PayloadNotReadable"
+UNKNOWN_ACTION: Final = "ActionUnknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed, as it is reported. `retry_after` in seconds."""
+
+    type: str
+    message: str
+    stack: str = ""
+    is_retryable: bool = True
+    retry_after: float | None = None
+
+
+class Outcome:
+    """One entry for `results`, and the job that it is of."""
+
+    __slots__ = ("body", "is_failure", "job", "tries")
+
+    def __init__(self, job: Job, body: bytes, is_failure: bool = False) -> None:
+        self.job = job
+        self.body = body
+        self.is_failure = is_failure
+        self.tries = 0
+
+
+def completed(job: Job, result: Any, result_bytes_max: int) -> Outcome:
+    """Write a handler's result; one that cannot be sent becomes a failure that no retry would mend."""
+    text = write_result(result, result_bytes_max)
+    if isinstance(text, Failure):
+        return failed(job, text)
+    return Outcome(job, b"".join((job.wire_head(), b',"result":', text, b"}")))
+
+
+def write_result(result: Any, result_bytes_max: int) -> bytes | Failure:
+    """Write a result as JSON, or say why it cannot be sent."""
+    try:
+        text = codec.dumps(result)
+    except codec.NotJsonError as error:
+        return Failure(NOT_SERIALIZABLE, f"the result cannot be sent: {error}", is_retryable=False)
+    if len(text) > result_bytes_max:
+        message = f"the result is {len(text)} bytes of JSON; at most {result_bytes_max} are taken"
+        return Failure(TOO_LARGE, message, is_retryable=False)
+    return text
+
+
+def failed(job: Job, failure: Failure) -> Outcome:
+    """Write a failure."""
+    error: dict[str, Any] = {"type": failure.type, "message": failure.message}
+    if failure.stack:
+        error["stack"] = failure.stack
+    if not failure.is_retryable:
+        error["retryable"] = False
+    if failure.retry_after is not None:
+        error["retryAfter"] = failure.retry_after
+    body = b"".join((job.wire_head(), b',"status":"failed","error":', codec.dumps(error), b"}"))
+    return Outcome(job, body, is_failure=True)
+
+
+def released(job: Job) -> Outcome:
+    """Give the job back unharmed: no attempt is counted and another worker gets it at once."""
+    return Outcome(job, job.wire_head() + b',"status":"released"}')
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Say in the protocol's words what an exception of a handler means."""
+    is_last = isinstance(error, NonRetryableError)
+    return Failure(
+        type=_cut(error.type if isinstance(error, NonRetryableError) else type(error).__name__, TYPE_BYTES_MAX),
+        message=_cut(_message(error), MESSAGE_BYTES_MAX),
+        stack=_cut_front(_stack(error), STACK_BYTES_MAX),
+        is_retryable=not is_last,
+        retry_after=error.delay if isinstance(error, RetryLater) else None,
+    )
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as second:
+        return f"(its message cannot be had: {type(second).__name__})"
+
+
+def _stack(error: BaseException) -> str:
+    # The first frames are this package's way to the handler: they say nothing to the handler's author.
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("workersdk."):
+        trace = trace.tb_next
+    try:
+        return "".join(traceback.format_exception(type(error), error, trace))
+    except Exception as second:
+        return f"(its stack cannot be had: {type(second).__name__})"
+
+
+def _cut(text: str, bytes_max: int) -> str:
+    whole = text.encode("utf-8", "backslashreplace")
+    if len(whole) <= bytes_max:
+        return whole.decode()
+    return whole[: bytes_max - 3].decode("utf-8", "ignore") + "…"
+
+
+def _cut_front(text: str, bytes_max: int) -> str:
+    """Keep the end: the innermost frames and the error itself stand there."""
+    whole = text.encode("utf-8", "backslashreplace")
+    if len(whole) <= bytes_max:
+        return whole.decode()
+    return "…" + whole[-(bytes_max - 3) :].decode("utf-8", "ignore")

@@ -1,0 +1,159 @@
+"""How a worker and the orchestrator talk.
+
+The worker's own logic (what runs, what is reported, when to beat, how to leave) knows only what is in this file.
+A transport carries five calls; another one, for Kafka say, is one more file beside `http.py` and one line in
+`open_transport`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from workersdk.errors import InvalidUrlError, UnsupportedTransportError
+
+URL_VARIABLE: Final = "WORKFLOW_URL"
+DEFAULT_URL: Final = "kafka:9092"
+
+_HOST_AND_PORT = re.compile(r"[^/:@\s]+:\d+|\[[0-9a-fA-F:]+\]:\d+")
+
+
+class TransportError(Exception):
+    """A call did not come through. One of the four below."""
+
+
+class Unavailable(TransportError):
+    """No answer, or one that says "not now". Make the same call again, after a growing pause."""
+
+
+class WorkerUnknown(TransportError):
+    """The orchestrator does not know this worker (any more). Register again and repeat the call."""
+
+
+class TooLarge(TransportError):
+    """The call was too large as a whole. Send fewer results at once."""
+
+
+class Refused(TransportError):
+    """The orchestrator will not do this, however often it is asked."""
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        super().__init__(f"{status} {title}" + (f": {detail}" if detail else ""))
+        self.status = status
+        self.title = title
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """What a worker says about itself when it registers. `lease` in seconds; None leaves it to the orchestrator."""
+
+    worker_id: str
+    actions: Sequence[str]
+    sdk: str
+    version: str
+    host: str
+    pid: int
+    concurrency: int
+    lease: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the orchestrator grants: times in seconds, sizes in bytes."""
+
+    lease: float = 30.0
+    heartbeat: float = 10.0
+    wait_max: float = 60.0
+    capacity_max: int = 1_000
+    result_bytes_max: int = 2 * 1024 * 1024
+    request_bytes_max: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back from an exchange. A job is the JSON object of the protocol, as it came.
+
+    A payload with an integer that Python does not convert is a `codec.UnreadableInt`.
+    """
+
+    jobs: Sequence[dict[str, Any]] = field(default_factory=tuple)
+    cancelled: Sequence[str] = field(default_factory=tuple)
+    rejected: Sequence[dict[str, Any]] = field(default_factory=tuple)
+    is_draining: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse:
+    """What came back from a heartbeat: jobs to stop, because they are cancelled or are another worker's by now."""
+
+    cancelled: Sequence[str] = field(default_factory=tuple)
+    unknown: Sequence[str] = field(default_factory=tuple)
+    is_draining: bool = False
+
+
+class Transport(Protocol):
+    """The five calls. Each raises a `TransportError` and nothing else.
+
+    Results and in-flight entries are JSON objects of the protocol, already written as bytes: they are made once,
+    where the handler ran, and are the same for every transport.
+    """
+
+    @property
+    def address(self) -> str:
+        """Where the orchestrator is, for log lines: without a password."""
+        ...
+
+    async def register(self, hello: Hello) -> Terms:
+        """Make the worker known; the same id again replaces the registration and keeps its jobs."""
+        ...
+
+    async def exchange(self, results: Sequence[bytes], capacity: int, wait: float) -> Answer:
+        """Report results and take up to `capacity` jobs, waiting up to `wait` seconds for the first.
+
+        The results are durable when this returns. When it raises or is cancelled, they may or may not be: sending
+        them again is safe.
+        """
+        ...
+
+    async def heartbeat(self, in_flight: Sequence[bytes]) -> Pulse:
+        """Say which jobs are in hand."""
+        ...
+
+    async def leave(self, timeout: float) -> None:
+        """End the registration; the orchestrator takes back what is still in this worker's hands."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections. Never fails."""
+        ...
+
+
+def resolve_url(url: str | None) -> str:
+    """Return the address to use: the argument, else the environment variable WORKFLOW_URL, else kafka:9092."""
+    return (url or os.environ.get(URL_VARIABLE, "") or DEFAULT_URL).strip()
+
+
+def open_transport(url: str) -> Transport:
+    """Choose the transport for an address.
+
+    Raises `UnsupportedTransportError` for a Kafka address and `InvalidUrlError` for one that cannot be read.
+    """
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme.lower() in ("http", "https"):
+        from workersdk.transport.http import HttpTransport
+
+        return HttpTransport(scheme.lower() + url[len(scheme) :])
+    if scheme.lower() == "kafka" or _HOST_AND_PORT.fullmatch(url):
+        raise UnsupportedTransportError(
+            f"{url!r} names a Kafka broker, but this version of workersdk speaks only HTTP, to the orchestrator. "
+            f'Give the orchestrator\'s own address: worker.start("http://127.0.0.1:8080"), '
+            f"or set the environment variable {URL_VARIABLE}=http://127.0.0.1:8080"
+        )
+    raise InvalidUrlError(
+        f"{url!r} is not an address that this version knows. Known are http://host:port and https://host:port, "
+        "the address of the orchestrator"
+    )

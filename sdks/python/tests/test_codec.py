@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+import math
+import sys
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from workersdk import codec
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 0, -(10**400), 1.5, "", "Grüße 🎉 \u2028 \x00", [], {}, {"a": [1, {"b": None}]}, 2**63, "\\ud800"],
+)
+def test_what_goes_out_comes_back_the_same(value: Any) -> None:
+    assert codec.loads(codec.dumps(value)) == value
+
+
+def test_text_is_compact_utf_8() -> None:
+    assert codec.dumps({"a": ["ü", 1]}) == '{"a":["ü",1]}'.encode()
+
+
+def deep() -> Any:
+    value: Any = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+def itself() -> Any:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        (math.nan, r"^\$ is nan"),
+        ({"a": [1, math.inf]}, r"^\$\.a\[1\] is inf"),
+        (b"bytes", r"^\$ is of type bytes"),
+        ({"price": {"amount": Decimal(1)}}, r"^\$\.price\.amount is of type Decimal"),
+        ([{1, 2}], r"^\$\[0\] is of type set"),
+        ({(1, 2): 3}, r"^\$ has a key of type tuple"),
+        ({math.nan: 3}, r"the key is nan"),
+        (["ok", "a\ud800"], r"^\$\[1\] holds a lone surrogate at character 1"),
+        ({"\udfff": 1}, r"the key holds a lone surrogate"),
+        ({"n": 10**5000}, r"^\$\.n is an integer of more than \d+ digits"),
+        (deep(), r"nested"),
+        (itself(), r"nested|Circular"),
+    ],
+)
+def test_what_is_not_json_is_named_with_its_place(value: Any, complaint: str) -> None:
+    with pytest.raises(codec.NotJsonError, match=complaint):
+        codec.dumps(value)
+
+
+def test_an_integer_that_python_does_not_read_keeps_the_rest_readable() -> None:
+    digits = sys.get_int_max_str_digits() + 1
+    text = b'{"a": [1, -%s], "b": 2}' % (b"9" * digits)
+    with pytest.raises(ValueError, match="Exceeds the limit"):
+        codec.loads(text)
+    value = codec.loads_with_long_integers(text)
+    assert value["b"] == 2
+    found = codec.find_unreadable(value)
+    assert found is not None
+    assert found.digits == digits
+    assert codec.find_unreadable({"a": [1, "x"]}) is None
+
+
+def test_a_value_that_json_would_change_is_written_as_json_does() -> None:
+    assert json.loads(codec.dumps({1: (2, 3)})) == {"1": [2, 3]}

@@ -1,0 +1,109 @@
+"""Running handlers, without a transport."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from tests.running import eventually
+from workersdk.execution import Execution
+from workersdk.handlers import make_handler
+from workersdk.jobs import Job, Stop
+from workersdk.outcomes import Outcome
+
+LOGGER = logging.getLogger("workersdk")
+
+
+class Bench:
+    """An execution, and what it delivered."""
+
+    def __init__(self, handler: Callable[..., Any], concurrency: int = 100) -> None:
+        self.delivered: list[Outcome] = []
+        self.deliveries = 0
+        handlers = {"act": make_handler("act", handler)}
+        self.execution = Execution(handlers, concurrency, LOGGER, self.deliver, lambda: None)
+
+    def deliver(self, outcomes: Sequence[Outcome]) -> None:
+        self.delivered.extend(outcomes)
+        self.deliveries += 1
+
+    def start(self, count: int) -> list[Job]:
+        jobs = [Job({"jobId": f"run:{n}", "attempt": 1, "action": "act", "payload": n}, 0.0) for n in range(count)]
+        self.execution.start(jobs)
+        return jobs
+
+    async def bodies(self, count: int) -> list[dict[str, Any]]:
+        await eventually(lambda: len(self.delivered) == count)
+        self.execution.close()
+        return [json.loads(outcome.body) for outcome in self.delivered]
+
+
+async def later(payload: Any) -> Any:
+    return payload
+
+
+@pytest.mark.parametrize("handler", [later, lambda payload: payload], ids=["async", "sync"])
+async def test_a_job_that_is_stopped_before_it_has_begun_is_given_back(handler: Any) -> None:
+    bench = Bench(handler)
+    job = Job({"jobId": "run:0", "attempt": 1, "action": "act"}, 0.0)
+    job.stop = Stop.FENCED
+    bench.execution.start([job])
+    bench.execution.stop(job, Stop.CANCELLED)
+    assert await bench.bodies(1) == [{"jobId": "run:0", "attempt": 1, "status": "released"}]
+    assert job.stop is Stop.FENCED
+
+
+async def test_an_async_job_that_is_stopped_at_once_is_not_begun() -> None:
+    begun: list[Any] = []
+
+    async def handler(payload: Any) -> None:
+        begun.append(payload)
+
+    bench = Bench(handler)
+    (job,) = bench.start(1)
+    bench.execution.stop(job, Stop.CANCELLED)
+    assert [body["status"] for body in await bench.bodies(1)] == ["released"]
+    assert begun == []
+
+
+async def test_short_sync_jobs_share_a_thread_and_a_delivery() -> None:
+    names: set[str] = set()
+
+    def handler(payload: Any) -> None:
+        names.add(threading.current_thread().name)
+
+    bench = Bench(handler)
+    bench.start(100)
+    await bench.bodies(100)
+    assert len(names) < 10
+    assert bench.deliveries < 20
+
+
+async def test_sync_jobs_that_block_get_threads_up_to_the_limit_and_use_them_again() -> None:
+    barrier = threading.Barrier(60)
+    names: set[str] = set()
+
+    def handler(payload: Any) -> None:
+        names.add(threading.current_thread().name)
+        barrier.wait(5)
+
+    bench = Bench(handler, concurrency=60)
+    bench.start(60)
+    await eventually(lambda: len(bench.delivered) == 60)
+    bench.start(60)
+    assert len(await bench.bodies(120)) == 120
+    assert len(names) == 60
+    assert not any("error" in body for body in await bench.bodies(120))
+
+
+async def test_threads_end_with_the_execution() -> None:
+    bench = Bench(lambda payload: payload)
+    bench.start(5)
+    await bench.bodies(5)
+    own = [thread for thread in threading.enumerate() if thread.name.startswith("workersdk-")]
+    await eventually(lambda: not any(thread.is_alive() for thread in own))
