@@ -68,7 +68,6 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
                     proxy_headers=False,
                     access_log=False,
                     server_header=False,
-                    date_header=False,
                     timeout_keep_alive=KEEP_ALIVE_SECONDS,
                     timeout_graceful_shutdown=DRAIN_SECONDS,
                 )
@@ -82,7 +81,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
 
             for name in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(name, stop)
-            while not server.started and not serving.done():
+            while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
                 await asyncio.sleep(_START_CHECK_SECONDS)
             if server.started and on_ready is not None:
                 on_ready(url_of(settings))

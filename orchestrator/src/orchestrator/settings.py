@@ -1,4 +1,7 @@
-"""Settings: flags, then ``ORCHESTRATOR_*`` variables, then a TOML file, then defaults. The environment is read here only."""
+"""Settings: flags, then ``ORCHESTRATOR_*`` variables, then a TOML file, then defaults.
+
+Nothing else of the server reads the environment.
+"""
 
 from __future__ import annotations
 
@@ -112,4 +115,4 @@ def _add(name: str, value: object, source: str, values: dict[str, Any], limits: 
     elif name in _SETTINGS:
         values[name] = str(value) if isinstance(value, Path) else value
     else:
-        raise SettingsError(f"{source} names no setting; `orchestrator server --help` lists them")
+        raise SettingsError(f"{source}: there is no setting {name!r}; docs/configuration.md lists them")

@@ -113,7 +113,7 @@ def test_a_run_survives_the_death_of_the_worker_and_of_the_server(tmp_path: Path
     with Stage(port=port, data=tmp_path / "data", logs=tmp_path, tell=said.append) as stage:
         server = Orchestrator(stage.server.url)
         server.post("/workflow/", json.dumps(workflow.DEFINITION).encode())
-        body = {"input": workflow.run_input(folder, tmp_path, 0.2, [])}
+        body = {"input": workflow.run_input(folder, tmp_path, 0.8, [])}
         started = server.post(f"/workflow/{workflow.WORKFLOW_ID}/trigger", json.dumps(body).encode())
         watched = Watched(server, started.value["runId"])
         victims = [stage.worker.pid, stage.server.child.pid]

@@ -2,7 +2,7 @@
 
 Written apart from the engine and without a line of it, so that the two are not wrong in the same way.
 A call changes the rows and answers with a word: ``ok``, ``nothing``, ``again`` (a timer came early),
-``superseded``, ``recorded``, ``finished``, or ``refused`` for a step that was never given out.
+``superseded`` (also for a step that was never given out), ``recorded``, or ``finished``.
 """
 
 from __future__ import annotations
@@ -90,8 +90,6 @@ class Reference:
             return "finished"
         if row.at == "completed":
             return "recorded"
-        if row.at == "pending":
-            return "refused"
         return "" if self._current(step, attempt, "queued", "running") else "superseded"
 
     def succeed(self, step: int, attempt: int) -> str:

@@ -205,7 +205,6 @@ def test_a_redriven_suspect_has_a_fresh_budget_of_losses() -> None:
     assert story.lose().state.open[0].losses == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a redrive forgets that the step is a suspect once its first attempt is over")
 def test_a_redriven_suspect_that_is_released_stays_alone() -> None:
     """It was given back before anybody tried it: what it did to its worker is as true as before."""
     story = Story(make_linear(1, retry=NEVER)).take().lose().do(RedriveStep(0)).take().do(ReleaseAttempt(0, 2))

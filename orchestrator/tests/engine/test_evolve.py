@@ -146,13 +146,7 @@ ILLEGAL_FOR_RUNS: Final = [
     (state, event) for state, event in product(RunStatus, RUN_EVENTS) if (state, event) not in machine.RUN_TRANSITIONS
 ]
 ILLEGAL_FOR_STEPS: Final = [
-    pytest.param(
-        state,
-        event,
-        marks=pytest.mark.xfail(strict=True, reason="a step that has its result is taken for one that is pending")
-        if (state, event) == (StepStatus.COMPLETED, StepQueued)
-        else (),
-    )
+    (state, event)
     for state, event in product(StepStatus, STEP_EVENTS)
     if (state, event) not in machine.STEP_TRANSITIONS
 ]

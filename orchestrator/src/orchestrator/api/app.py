@@ -65,7 +65,7 @@ def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None) -> Asgi:
         "/dead-letters": DeadLetters(orchestrator),
         "/dead-letters/{letter_id}": DeadLetter(orchestrator),
         "/dead-letters/{letter_id}/redrive": Redrive(orchestrator),
-        "/health/live": Live(),
+        "/health/live": Live(orchestrator),
         "/health/ready": Ready(orchestrator),
         "/openapi.json": _OpenApi(),
         "/assets/{name}": _Assets(),

@@ -6,15 +6,19 @@ from falcon.asgi import Request, Response
 
 from orchestrator.api import http
 from orchestrator.app.orchestrator import Orchestrator
+from orchestrator.model.times import iso
 from orchestrator.model.view import Health
 
 
 class Live:
     """``/health/live``"""
 
+    def __init__(self, orchestrator: Orchestrator) -> None:
+        self._orchestrator = orchestrator
+
     async def on_get(self, req: Request, resp: Response) -> None:
         """Answer as long as the process can."""
-        http.send_json(resp, Health(status="live"))
+        http.send_json(resp, Health(status="live", time=iso(self._orchestrator.clock.now())))
 
 
 class Ready:
@@ -26,4 +30,4 @@ class Ready:
     async def on_get(self, req: Request, resp: Response) -> None:
         """Answer 503 with the reason when no work can be taken."""
         self._orchestrator.check_ready()
-        http.send_json(resp, Health(status="ready"))
+        http.send_json(resp, Health(status="ready", time=iso(self._orchestrator.clock.now())))

@@ -12,7 +12,7 @@ import msgspec
 from falcon.asgi import Request, Response
 
 from orchestrator.app.waits import Gone
-from orchestrator.model.errors import FieldError, OrchestratorError, TooLarge
+from orchestrator.model.errors import FieldError, InvalidRequest, OrchestratorError, TooLarge
 from orchestrator.model.limits import Limits
 from orchestrator.model.problem import ParameterInvalid, Problem, problem_of
 from orchestrator.pages import render
@@ -34,13 +34,17 @@ async def read_body(req: Request, limits: Limits, most: int | None = None) -> by
 
     Raises:
         TooLarge: it is longer; the rest is not read.
+        InvalidRequest: it has ended early.
     """
     most = limits.request_bytes_max if most is None else most
     length = req.content_length
     if length is not None and length > most:
         raise _too_large(most)
     if length is not None:
-        return await req.stream.read()
+        body = await req.stream.read()
+        if len(body) < length:
+            raise InvalidRequest("the caller went away in the middle of the body")
+        return body
     chunks: list[bytes] = []
     size = 0
     async for chunk in req.stream:
@@ -81,6 +85,7 @@ def send_json(resp: Response, value: Any, status: int = 200) -> None:
     """Answer a view, or a list of views."""
     resp.status = status
     resp.content_type = JSON
+    resp.set_header("Vary", "Accept")
     resp.data = encode(value)
 
 
@@ -90,7 +95,8 @@ def send_page(req: Request, resp: Response, html: str, status: int = 200) -> Non
     for name, value in HEADERS.items():
         resp.set_header(name, value)
     resp.set_header("ETag", tag)
-    if status == 200 and req.get_header("If-None-Match") == tag:
+    # A proxy that compresses makes the tag a weak one.
+    if status == 200 and (req.get_header("If-None-Match") or "").removeprefix("W/") == tag:
         resp.status = 304
         return
     resp.status = status
@@ -140,9 +146,7 @@ def bad_cursor() -> ParameterInvalid:
     return ParameterInvalid.of("cursor", "it is not one of this list", mend)
 
 
-async def on_problem(
-    req: Request, resp: Response, error: OrchestratorError, params: dict[str, Any], **_: Any
-) -> None:
+async def on_problem(req: Request, resp: Response, error: OrchestratorError, params: dict[str, Any], **_: Any) -> None:
     """Answer an error of ours."""
     send_problem(req, resp, problem_of(error))
     if error.retry_after is not None:
@@ -185,9 +189,7 @@ async def on_fault(req: Request, resp: Response, error: Exception, params: dict[
 def send_problem(req: Request, resp: Response, problem: Problem) -> None:
     """Answer RFC 9457, or a page to a browser."""
     if wants_html(req):
-        html = render.error_page(
-            problem.status, problem.title, problem.detail, problem.errors, base_url=base_url(req)
-        )
+        html = render.error_page(problem.status, problem.title, problem.detail, problem.errors, base_url=base_url(req))
         send_page(req, resp, html, problem.status)
         return
     resp.status = problem.status

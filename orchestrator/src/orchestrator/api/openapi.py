@@ -32,9 +32,7 @@ _DURATION: Final = {
 _FIELDS: Final[dict[str, dict[str, Any]]] = {
     **dict.fromkeys(("id", "workflowId", "workerId", "action"), ID),
     "actions": {"items": {"type": "string", **ID}},
-    **dict.fromkeys(
-        ("timeout", "stepTimeout", "heartbeatTimeout", "delay", "maxDelay", "wait", "lease"), _DURATION
-    ),
+    **dict.fromkeys(("timeout", "stepTimeout", "heartbeatTimeout", "delay", "maxDelay", "wait", "lease"), _DURATION),
     "stepIndex": {"minimum": 0, "maximum": STEP_INDEX_MAX},
     "maxRetries": {"minimum": 0, "maximum": Limits().max_retries_max},
     "jitter": {"minimum": 0, "maximum": 1},

@@ -42,7 +42,7 @@ class Runs:
         if html or view == "summary":
             runs, place = await self._orchestrator.summaries(which, limit, after)
             if html:
-                page = await self._page(req, which, runs, _cursor(place))
+                page = await self._page(req, which, runs, _cursor(place), limit)
                 http.send_page(req, resp, page)
                 return
             http.send_next(req, resp, _cursor(place))
@@ -52,12 +52,15 @@ class Runs:
         http.send_next(req, resp, _cursor(place))
         http.send_json(resp, full)
 
-    async def _page(self, req: Request, which: RunFilter, runs: list[RunSummary], cursor: str | None) -> str:
+    async def _page(
+        self, req: Request, which: RunFilter, runs: list[RunSummary], cursor: str | None, limit: int
+    ) -> str:
         filters = render.RunsFilters(
             statuses=which.statuses,
             workflow=which.workflow_id or "",
             started_from=http.parameter(req, "from") or "",
             started_to=http.parameter(req, "to") or "",
+            limit=limit if http.parameter(req, "limit") else None,
             cursor=http.parameter(req, "cursor") or "",
         )
         ids = [workflow.id for workflow in await self._orchestrator.workflows()]

@@ -60,9 +60,7 @@ class Batch:
     A request that fails leaves nothing behind: its changes join the batch only when it has succeeded as a whole.
     """
 
-    def __init__(
-        self, store: Store, tx: Transaction, plans: Plans, chance: Chance, limits: Limits, now: Time
-    ) -> None:
+    def __init__(self, store: Store, tx: Transaction, plans: Plans, chance: Chance, limits: Limits, now: Time) -> None:
         self._store = store
         self._tx = tx
         self._plans = plans
@@ -246,7 +244,7 @@ class Batch:
             action=plan.steps[command.step].definition.action,
             state=JobState.LEASED,
             input_of=plan.steps[command.step].input_of,
-            alone=self._states[request.run_id].open[command.step].losses > 0,
+            alone=self._states[request.run_id].open[command.step].is_suspect,
             due_at=Time(request.lease_until if request.lease_until is not None else self._now),
             worker=command.worker,
             started_at=command.started_at,
@@ -395,7 +393,7 @@ def _backoff_row(plan: Plan, run_id: RunId, effect: Backoff, state: RunState, de
         action=place.definition.action,
         state=JobState.BACKOFF,
         input_of=place.input_of,
-        alone=state.open[effect.step].losses > 0,
+        alone=state.open[effect.step].is_suspect,
         due_at=effect.until,
         details=details,
     )

@@ -241,9 +241,7 @@ class Gateway:
                         Rejected(job_id=job_id, attempt=report.attempt, code=rejection, reason=reason)
                     )
 
-    async def _wait_for_jobs(
-        self, worker: Worker, capacity: int, wait: Duration, gone: Gone | None
-    ) -> list[Lease]:
+    async def _wait_for_jobs(self, worker: Worker, capacity: int, wait: Duration, gone: Gone | None) -> list[Lease]:
         """Wait until there is a job for this worker, or news for it, or the time is over."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait / MICROS

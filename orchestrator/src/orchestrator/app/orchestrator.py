@@ -121,9 +121,7 @@ class Orchestrator:
         self.pipeline = Pipeline(store, plans, clock, chance, limits, world, reach)
         leases = Leases()
         self.gateway = world.gateway = Gateway(self.pipeline, queue, leases, clock, limits)
-        self.timers = Timers(
-            store, self.pipeline, self.gateway, queue, leases, plans, clock, chance, limits
-        )
+        self.timers = Timers(store, self.pipeline, self.gateway, queue, leases, plans, clock, chance, limits)
         self._services: list[asyncio.Task[None]] = []
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -198,9 +196,7 @@ class Orchestrator:
         fingerprint = b"" if key is None else _fingerprint(workflow_id, payload)
         return await self.pipeline.submit(Trigger(workflow_id, payload, key, fingerprint))
 
-    async def run(
-        self, run_id: RunId, wait: Duration = Duration(0), gone: Gone | None = None
-    ) -> RunView:
+    async def run(self, run_id: RunId, wait: Duration = Duration(0), gone: Gone | None = None) -> RunView:
         """Read a run; with ``wait``, once it has ended or the time is over."""
         if wait:
             await self.wait(run_id, wait, gone)

@@ -152,21 +152,19 @@ class Pipeline:
         return len(batch)
 
     async def _process(self, items: list[_Waiting]) -> None:
-        answers: list[Any] = []
         try:
             async with self._store.transaction() as tx:
                 self._reach("batch.begun")
                 batch = Batch(self._store, tx, self._plans, self._chance, self._limits, self._clock.now())
                 await batch.load(item.request for item in items)
-                for item in items:
-                    answers.append(await _answer(batch, item.request))
+                answers = [await _answer(batch, item.request) for item in items]
                 await batch.write()
                 self._reach("batch.written")
         except OrchestratorError as error:
             _log.error("a batch of %d requests was not recorded: %s", len(items), error)
             _settle(items, [error] * len(items))
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a bug in one request must not take the others along
             await self._isolate(items, error)
             return
         self._reach("batch.committed")

@@ -104,9 +104,7 @@ class Reports:
             except OrchestratorError as error:
                 self._fail(body.job_id, body.attempt, str(error))
                 return
-        report = Report(
-            run_id=place[0], step=place[1], attempt=body.attempt, outcome=body.status, result=Json(result)
-        )
+        report = Report(run_id=place[0], step=place[1], attempt=body.attempt, outcome=body.status, result=Json(result))
         details = bytes(body.details)
         if body.status != "completed" and 0 < len(details) <= self._limits.heartbeat_details_bytes_max:
             with contextlib.suppress(OrchestratorError):

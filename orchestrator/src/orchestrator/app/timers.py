@@ -12,8 +12,8 @@ from orchestrator.app.gateway import Gateway
 from orchestrator.app.lease import Lease, Leases
 from orchestrator.app.pipeline import Pipeline
 from orchestrator.app.plans import Plans
-from orchestrator.engine.plan import Plan
 from orchestrator.engine.command import Dispatch, LoseAttempt, StartAttempt, StartRetry, TimeOutAttempt, TimeOutRun
+from orchestrator.engine.plan import Plan
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.job import JobRow, Rejection
 from orchestrator.model.json import NULL

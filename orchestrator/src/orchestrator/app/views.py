@@ -129,9 +129,7 @@ def dead_letter_view(letter: DeadLetter) -> DeadLetterView:
         action=letter.action,
         attempt=letter.attempt,
         attempts=letter.attempts,
-        error=ErrorView(
-            type=letter.failure.type, message=letter.failure.message, stack=letter.failure.stack or None
-        ),
+        error=ErrorView(type=letter.failure.type, message=letter.failure.message, stack=letter.failure.stack or None),
         payload=Raw(letter.payload),
         worker=letter.worker,
         created_at=iso(letter.created_at),
@@ -269,4 +267,3 @@ def _event_view(seq: int, event: Event) -> EventView:
     view.reason = getattr(event, "reason", None) or None
     view.alone = getattr(event, "alone", False)
     return view
-

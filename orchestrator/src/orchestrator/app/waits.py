@@ -38,9 +38,7 @@ class Waits:
             waiting.set_result(None)
         return waiting
 
-    async def end(
-        self, run_id: RunId, waiting: asyncio.Future[None], wait: Duration, gone: Gone | None = None
-    ) -> None:
+    async def end(self, run_id: RunId, waiting: asyncio.Future[None], wait: Duration, gone: Gone | None = None) -> None:
         """Wait until the run has ended, or the time is over, or the caller went away."""
         leaving = None if gone is None else asyncio.ensure_future(gone())
         try:

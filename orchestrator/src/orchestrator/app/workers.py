@@ -19,7 +19,7 @@ class WorkerStatus(StrEnum):
     DRAINING = "DRAINING"
     """An operator asked it to finish and go."""
     GONE = "GONE"
-    """It left, and comes back by registering; or it was silent for longer than its lease, and any call brings it back."""
+    """It left, and comes back by registering; or it was silent for longer than its lease, until any call of it."""
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.model.definition import StepDefinition, WorkflowDefinition
 from orchestrator.model.times import Duration
@@ -36,6 +36,11 @@ class Plan:
     """Steps that depend on nothing."""
     output_of: int
     """The step whose result is the run's output."""
+    bits: dict[int, int] = field(init=False, repr=False, compare=False)
+    """A bit of its own for each step: what a run has done is one number."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bits", {step: 1 << place for place, step in enumerate(self.steps)})
 
 
 def compile_plan(definition: WorkflowDefinition, version: int) -> Plan:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from orchestrator.model.definition import RetryPolicy
 from orchestrator.model.event import Failure
-from orchestrator.model.times import Duration
+from orchestrator.model.times import MICROS, Duration
 
 _DOUBLINGS_MAX = 62
-"""Beyond it a delay is longer than any limit on durations allows; keeps the number small."""
+"""Keeps the number small; the delay is at its maximum long before."""
+DELAY_MAX = Duration(366 * 86_400 * MICROS)
+"""The longest delay of a policy that names no maximum: a year."""
 
 
 def retry_delay(
@@ -40,6 +42,5 @@ def backoff(policy: RetryPolicy, retry: int, draw: float) -> Duration:
     delay: int = policy.delay
     if policy.backoff == "exponential":
         delay <<= min(retry - 1, _DOUBLINGS_MAX)
-    if policy.max_delay is not None:
-        delay = min(delay, policy.max_delay)
+    delay = min(delay, DELAY_MAX if policy.max_delay is None else policy.max_delay)
     return Duration(round(delay * (1 - policy.jitter * draw)))

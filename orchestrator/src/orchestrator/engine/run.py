@@ -131,7 +131,7 @@ def _start_attempt(plan: Plan, state: RunState, command: StartAttempt, now: Time
 
 
 def _complete(plan: Plan, state: RunState, command: CompleteAttempt, now: Time) -> Decision | Rejection:
-    step = _reported(state, command)
+    step = _reported(plan, state, command)
     if isinstance(step, Rejection):
         return step
     events: list[Event] = _begun(step, command, now)
@@ -148,7 +148,7 @@ def _complete(plan: Plan, state: RunState, command: CompleteAttempt, now: Time) 
 
 
 def _fail(plan: Plan, state: RunState, command: FailAttempt, now: Time) -> Decision | Rejection:
-    step = _reported(state, command)
+    step = _reported(plan, state, command)
     if isinstance(step, Rejection):
         return step
     delay = retry.retry_delay(
@@ -166,13 +166,13 @@ def _fail(plan: Plan, state: RunState, command: FailAttempt, now: Time) -> Decis
 
 
 def _release(plan: Plan, state: RunState, command: ReleaseAttempt, now: Time) -> Decision | Rejection:
-    step = _reported(state, command)
+    step = _reported(plan, state, command)
     if isinstance(step, Rejection):
         return step
     events = _begun(step, command, now)
     events.append(AttemptReleased(now, command.step, command.attempt))
     effects: list[Effect] = []
-    alone = step.losses > 0
+    alone = step.is_suspect
     _queue(plan, command.step, step.attempt + 1, alone=alone, now=now, events=events, effects=effects)
     return Decision(tuple(events), tuple(effects))
 
@@ -217,7 +217,7 @@ def _start_retry(plan: Plan, state: RunState, command: StartRetry, now: Time) ->
     effects: list[Effect] = []
     if state.status is RunStatus.WAITING:
         events.append(RunResumed(now))
-    alone = step.losses > 0
+    alone = step.is_suspect
     _queue(plan, command.step, step.attempt + 1, alone=alone, now=now, events=events, effects=effects)
     return Decision(tuple(events), tuple(effects))
 
@@ -245,17 +245,17 @@ def _redrive(plan: Plan, state: RunState, command: RedriveStep, now: Time) -> De
     events: list[Event] = [RunRedriven(now, command.step, deadline)]
     effects: list[Effect] = []
     for index, step in sorted(state.halted.items()):
-        _queue(plan, index, step.attempt + 1, alone=step.losses > 0, now=now, events=events, effects=effects)
+        _queue(plan, index, step.attempt + 1, alone=step.is_suspect, now=now, events=events, effects=effects)
     return Decision(tuple(events), tuple(effects))
 
 
-def _reported(state: RunState, command: _Timed) -> OpenStep | Rejection:
+def _reported(plan: Plan, state: RunState, command: _Timed) -> OpenStep | Rejection:
     """Find the open step that a report is about, or say why it changes nothing: the fence of guarantee 2."""
     if not state.is_open:
         return Rejection.RUN_FINISHED
     step = state.open.get(command.step)
     if step is None:
-        return Rejection.RECORDED
+        return Rejection.RECORDED if state.done & plan.bits.get(command.step, 0) else Rejection.SUPERSEDED
     if step.attempt != command.attempt or step.status is StepStatus.BACKING_OFF:
         return Rejection.SUPERSEDED
     return step
@@ -385,18 +385,20 @@ def evolve(plan: Plan, state: RunState, event: Event) -> RunState:
     if not state.is_open:
         raise InvariantBroken(f"{event} in a run that is {state.status}")
     step_event = cast(_StepEvent, event)
-    before = _step_status(state, step_event.step)
+    before = _step_status(plan, state, step_event.step)
     if (before, type(event)) not in STEP_TRANSITIONS:
         raise InvariantBroken(f"{event} at a step that is {before}")
     return _STEP_EVENTS[type(event)](plan, state, step_event)
 
 
-def _step_status(state: RunState, index: int) -> StepStatus:
+def _step_status(plan: Plan, state: RunState, index: int) -> StepStatus:
     step = state.open.get(index)
     if step is not None:
         return step.status
     halted = state.halted.get(index)
-    return StepStatus.PENDING if halted is None else halted.status
+    if halted is not None:
+        return halted.status
+    return StepStatus.COMPLETED if state.done & plan.bits[index] else StepStatus.PENDING
 
 
 _StepEvent = (
@@ -420,6 +422,7 @@ def _queued(plan: Plan, state: RunState, event: StepQueued) -> RunState:
         before.losses if before else 0,
         None,
         before.failure if before else None,
+        event.alone,
     )
     halted = state.halted
     if event.step in halted:
@@ -440,7 +443,7 @@ def _completed(plan: Plan, state: RunState, event: StepCompleted) -> RunState:
         elif dependent in joins:
             joins = {index: count for index, count in joins.items() if index != dependent}
     open_ = {index: step for index, step in state.open.items() if index != event.step}
-    return replace(state, open=open_, joins=joins, completed=state.completed + 1)
+    return replace(state, open=open_, joins=joins, done=state.done | plan.bits[event.step])
 
 
 def _attempt_failed(plan: Plan, state: RunState, event: AttemptFailed) -> RunState:
@@ -466,7 +469,11 @@ def _step_over(plan: Plan, state: RunState, event: StepFailed | StepCancelled) -
 
 
 def _backing_off(
-    step: OpenStep, retry_at: Time | None, failure: Failure | None, failures: int | None = None, losses: int | None = None
+    step: OpenStep,
+    retry_at: Time | None,
+    failure: Failure | None,
+    failures: int | None = None,
+    losses: int | None = None,
 ) -> OpenStep:
     return OpenStep(
         StepStatus.BACKING_OFF,
@@ -475,6 +482,7 @@ def _backing_off(
         step.losses if losses is None else losses,
         retry_at,
         failure,
+        step.alone,
     )
 
 

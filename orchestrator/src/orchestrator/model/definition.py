@@ -240,6 +240,7 @@ def digest(definition: WorkflowDefinition) -> str:
 
 def to_body(definition: WorkflowDefinition) -> dict[str, Any]:
     """Write a definition as users read it: every default spelled out, durations in seconds."""
+
     def optional(duration: int | None) -> float | None:
         return None if duration is None else times.seconds(duration)
 

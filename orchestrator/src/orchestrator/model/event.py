@@ -1,7 +1,7 @@
 """What happened to a run, in the past tense. A run's history is these, appended and never changed.
 
 A run's state is the fold of its events (`engine.run.evolve`), so nothing else has to be stored to know it.
-The encoded form is persisted: fields are only ever added at the end, with a default; a tag is never given a new meaning.
+The encoded form is persisted: fields are only ever added at the end, with a default; a tag never gets a new meaning.
 """
 
 from __future__ import annotations

@@ -30,6 +30,13 @@ class OpenStep(msgspec.Struct, frozen=True):
     """When the next attempt starts; only while backing off."""
     failure: Failure | None = None
     """How the last attempt went wrong; None before any did."""
+    alone: bool = False
+    """Whether the current attempt runs alone."""
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether an attempt was lost with its worker, so that the next runs alone."""
+        return self.alone or self.losses > 0
 
 
 class RunState(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,13 +54,18 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     """Steps that some but not all of their dependencies have completed for: how many are missing."""
     halted: dict[int, OpenStep]
     """Steps that were open when the run ended, FAILED or CANCELLED: what a redrive starts again."""
-    completed: int = 0
-    """How many steps have completed."""
+    done: int = 0
+    """The bits of the steps that have completed (`engine.plan.Plan.bits`)."""
     current_step: int = 0
     """The step index the run is at: of the step queued last."""
     ended_at: Time | None = None
     failure: Failure | None = None
     """Why it failed; None otherwise."""
+
+    @property
+    def completed(self) -> int:
+        """How many steps have completed."""
+        return self.done.bit_count()
 
     @property
     def is_open(self) -> bool:

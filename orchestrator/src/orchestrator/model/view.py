@@ -186,3 +186,5 @@ class Health(_View):
     """The answer of a health check."""
 
     status: Literal["live", "ready"]
+    time: str
+    """The orchestrator's time of day."""
