@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.app.lease import Lease, Leases
+from orchestrator.app.lease import Lease, Leases, length_of
 from orchestrator.app.workers import Worker
 from orchestrator.model.job import Job
 from orchestrator.model.times import MICROS
@@ -71,7 +71,7 @@ class Assignment:
 
     def _grant(self, worker: Worker, job: Job) -> Lease:
         now_on = self._clock.monotonic()
-        length = worker.lease if job.heartbeat_timeout is None else min(worker.lease, job.heartbeat_timeout)
+        length = length_of(job, worker.lease)
         lease = Lease(
             job=job,
             worker=worker.worker_id,

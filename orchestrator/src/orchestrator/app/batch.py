@@ -49,6 +49,7 @@ from orchestrator.model.job import Job, JobRow, JobState, Rejection, Report, job
 from orchestrator.model.json import Json
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId, RunState
+from orchestrator.model.status import StepStatus
 from orchestrator.model.times import MICROS, Time
 from orchestrator.ports.clock import Chance
 from orchestrator.ports.store import IdempotencyRecord, PayloadRef, RunChange, Store, Transaction
@@ -79,6 +80,8 @@ class Batch:
         """To be published once the transaction has committed."""
         self.withdrawn: list[tuple[RunId, int, int]] = []
         """Runs, steps and attempts to be taken back from queue or worker."""
+        self.reported: list[tuple[RunId, int, int]] = []
+        """Runs, steps and attempts whose report is recorded."""
         self.ended: list[RunId] = []
         """Runs that have come to their end."""
 
@@ -144,8 +147,24 @@ class Batch:
         if missing:
             self._payloads.update(await self._tx.payloads(missing))
         for dispatch, state, plan, details in self._dispatches:
+            if not self._is_current(dispatch, state.run_id):
+                # A later request of the same batch has ended it: it must never go out.
+                continue
             payload = self._payloads[PayloadRef(state.run_id, dispatch.input_of)]
             self.jobs.append(make_job(plan, state.run_id, dispatch, payload, details))
+
+    def _is_current(self, dispatch: Dispatch, run_id: RunId) -> bool:
+        step = self._states[run_id].open.get(dispatch.step)
+        return step is not None and step.attempt == dispatch.attempt and step.status is StepStatus.QUEUED
+
+    @property
+    def touched(self) -> list[tuple[RunId, int]]:
+        """Runs and steps whose jobs the batch changes."""
+        return [
+            (change.state.run_id, step)
+            for change in self._changes
+            for step in (*change.settled, *(row.step for row in change.jobs))
+        ]
 
     def _ref(self, dispatch: Dispatch, state: RunState) -> PayloadRef | None:
         ref = PayloadRef(state.run_id, dispatch.input_of)
@@ -199,6 +218,7 @@ class Batch:
         await self._keep(
             plan, state.run_id, state, decision, result=result, details=report.details, worker=report.worker
         )
+        self.reported.append((state.run_id, report.step, report.attempt))
         return None
 
     def _command_of(self, report: Report) -> Command:

@@ -146,7 +146,7 @@ class Gateway:
                 unknown.append(AttemptRef(job_id=job.job_id, attempt=job.attempt))
                 continue
             del mine[lease.key]
-            self._leases.renew(lease, now_on)
+            self._leases.renew(lease, now_on, worker.lease)
             self._note_details(lease, job)
         for lease in mine.values():
             lease.beats += 1
@@ -213,6 +213,19 @@ class Gateway:
             self._end(lease)
             self._tell(lease)
 
+    def reported(self, run_id: RunId, step: int, attempt: int) -> None:
+        """End the lease of an attempt; one that a worker had from the last process may be in the queue again, too."""
+        self._queue.withdraw(run_id, step)
+        lease = self._leases.get((run_id, step))
+        if lease is not None and lease.job.attempt == attempt:
+            self._end(lease)
+
+    def doubt(self, steps: list[tuple[RunId, int]]) -> None:
+        """Take these jobs from the queue; the sweep brings those back that the store says wait."""
+        for run_id, step in steps:
+            self._queue.withdraw(run_id, step)
+        self.overflowed = True
+
     def shut(self) -> None:
         """Answer every exchange that waits: the process goes down."""
         self._polls.wake_all()
@@ -231,7 +244,8 @@ class Gateway:
         rejected_already = {(one.job_id, one.attempt) for one in intake.rejected}
         for report, rejection in zip(intake.reports, answers, strict=True):
             lease = self._leases.get((report.run_id, report.step))
-            if lease is not None and lease.job.attempt == report.attempt and rejection is None:
+            if lease is not None and lease.job.attempt == report.attempt:
+                # A rejected report says as well as a recorded one that the attempt is over.
                 self._end(lease)
             if rejection is not None:
                 job_id = f"{report.run_id}:{report.step}"

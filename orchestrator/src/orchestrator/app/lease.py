@@ -44,6 +44,11 @@ class Lease:
         return self.job.run_id, self.job.step
 
 
+def length_of(job: Job, worker_lease: int) -> int:
+    """Say how long a sign of life about a job is good for, in microseconds."""
+    return worker_lease if job.heartbeat_timeout is None else min(worker_lease, job.heartbeat_timeout)
+
+
 @dataclass(slots=True)
 class Leases:
     """All leases of this process's gateway, by job and by worker."""
@@ -83,8 +88,9 @@ class Leases:
         """Count what a worker has in hand."""
         return len(self._by_worker.get(worker, ()))
 
-    def renew(self, lease: Lease, now_on: int) -> None:
-        """Note a sign of life."""
+    def renew(self, lease: Lease, now_on: int, worker_lease: int) -> None:
+        """Note a sign of life of a worker whose registration says how long one is good for."""
+        lease.length = length_of(lease.job, worker_lease)
         lease.ends_on = now_on + lease.length
         lease.beats = 0
 

@@ -91,8 +91,16 @@ class _World:
         if self.gateway is not None:
             self.gateway.withdraw(run_id, step, attempt)
 
+    def reported(self, run_id: RunId, step: int, attempt: int) -> None:
+        if self.gateway is not None:
+            self.gateway.reported(run_id, step, attempt)
+
     def run_ended(self, run_id: RunId) -> None:
         self._waits.run_ended(run_id)
+
+    def doubt(self, steps: list[tuple[RunId, int]]) -> None:
+        if self.gateway is not None:
+            self.gateway.doubt(steps)
 
 
 class Orchestrator:

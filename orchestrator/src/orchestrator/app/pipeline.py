@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal, NamedTuple, Protocol, overload
 
 from orchestrator.app.batch import Batch
@@ -54,8 +54,16 @@ class World(Protocol):
         """Take an attempt back from the queue or from the worker that has it."""
         ...
 
+    def reported(self, run_id: RunId, step: int, attempt: int) -> None:
+        """The attempt is over by its own report: nobody else has to begin it."""
+        ...
+
     def run_ended(self, run_id: RunId) -> None:
         """Tell those who wait for the run."""
+        ...
+
+    def doubt(self, steps: list[tuple[RunId, int]]) -> None:
+        """Forget what is known of these jobs, and look into the store: it is not known whether a commit has been."""
         ...
 
 
@@ -95,13 +103,17 @@ class Pipeline:
     @overload
     def submit(self, request: Record) -> asyncio.Future[list[Rejection | None]]: ...
     @overload
-    def submit(self, request: Direct) -> asyncio.Future[bool | Rejection]: ...
+    def submit(self, request: Direct, *, refusable: bool = True) -> asyncio.Future[bool | Rejection]: ...
     @overload
     def submit(self, request: Redrive) -> asyncio.Future[RunId]: ...
     @overload
     def submit(self, request: Discard) -> asyncio.Future[None]: ...
-    def submit(self, request: Request) -> asyncio.Future[Any]:
+    def submit(self, request: Request, *, refusable: bool = True) -> asyncio.Future[Any]:
         """Hand a request in; the future has its answer once that is durable.
+
+        Args:
+            request: what is asked.
+            refusable: False for what time brings along, which is bounded by what is open and must not wait for callers.
 
         Raises:
             Busy: too many requests wait.
@@ -109,7 +121,7 @@ class Pipeline:
         """
         if self._closed:
             raise Unavailable("the orchestrator is shutting down")
-        if len(self._waiting) >= self._limits.commands_waiting_max:
+        if refusable and len(self._waiting) >= self._limits.commands_waiting_max:
             raise Busy(f"{self._limits.commands_waiting_max:,} requests wait already (commands_waiting_max)")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(request, answer))
@@ -122,15 +134,20 @@ class Pipeline:
         Idle, a request is processed at once. Busy, a transaction costs more than a short wait for company: when others
         arrived while a batch was processed, the next one gathers first.
         """
-        while not (self._closed and not self._waiting):
-            await self._arrived.wait()
-            self._arrived.clear()
-            while self._waiting:
-                await self.run_once()
-                # Let those in that the loop has received meanwhile.
-                await asyncio.sleep(0)
-                if self._waiting and not self._closed:
-                    await asyncio.sleep(GATHER_SECONDS)
+        try:
+            while not (self._closed and not self._waiting):
+                await self._arrived.wait()
+                self._arrived.clear()
+                while self._waiting:
+                    await self.run_once()
+                    # Let those in that the loop has received meanwhile.
+                    await asyncio.sleep(0)
+                    if self._waiting and not self._closed:
+                        await asyncio.sleep(GATHER_SECONDS)
+        finally:
+            # Whatever ended it: nobody waits for an answer that never comes.
+            self._closed = True
+            _stop(self._waiting)
 
     def close(self) -> None:
         """Take no more requests; `run` ends when those that wait have their answers."""
@@ -145,13 +162,12 @@ class Pipeline:
             try:
                 await self._process(batch)
             except BaseException:
-                for item in batch:
-                    if not item.answer.done():
-                        item.answer.cancel()
+                _stop(batch)
                 raise
         return len(batch)
 
     async def _process(self, items: list[_Waiting]) -> None:
+        batch: Batch | None = None
         try:
             async with self._store.transaction() as tx:
                 self._reach("batch.begun")
@@ -162,6 +178,9 @@ class Pipeline:
                 self._reach("batch.written")
         except OrchestratorError as error:
             _log.error("a batch of %d requests was not recorded: %s", len(items), error)
+            if batch is not None:
+                # The commit may have been: what was to be done after it is done from what the store says.
+                self._world.doubt(batch.touched)
             _settle(items, [error] * len(items))
             return
         except Exception as error:  # noqa: BLE001 - a bug in one request must not take the others along
@@ -185,6 +204,8 @@ class Pipeline:
         world = self._world
         for run_id, step, attempt in batch.withdrawn:
             world.withdraw(run_id, step, attempt)
+        for run_id, step, attempt in batch.reported:
+            world.reported(run_id, step, attempt)
         if batch.jobs:
             world.dispatch(batch.jobs)
         for run_id in batch.ended:
@@ -196,6 +217,12 @@ async def _answer(batch: Batch, request: Request) -> Any:
         return await batch.apply(request)
     except OrchestratorError as error:
         return error
+
+
+def _stop(items: Iterable[_Waiting]) -> None:
+    for item in items:
+        if not item.answer.done():
+            item.answer.set_exception(Unavailable("the orchestrator has stopped"))
 
 
 def _settle(items: list[_Waiting], answers: list[Any]) -> None:

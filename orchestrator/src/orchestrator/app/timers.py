@@ -9,7 +9,7 @@ from typing import Final
 from orchestrator.app.batch import make_job
 from orchestrator.app.command import Direct
 from orchestrator.app.gateway import Gateway
-from orchestrator.app.lease import Lease, Leases
+from orchestrator.app.lease import Lease, Leases, length_of
 from orchestrator.app.pipeline import Pipeline
 from orchestrator.app.plans import Plans
 from orchestrator.engine.command import Dispatch, LoseAttempt, StartAttempt, StartRetry, TimeOutAttempt, TimeOutRun
@@ -95,9 +95,10 @@ class Timers:
         A lease begins anew, so that a worker that lived through it has time to say so.
         """
         now_on = self._clock.monotonic()
-        length = round(self._limits.lease_seconds_default * MICROS)
+        worker_lease = round(self._limits.lease_seconds_default * MICROS)
         for row in await self._store.leased():
             job = make_job(await self._plan(row), row.run_id, _dispatch(row), NULL, row.details)
+            length = length_of(job, worker_lease)
             started_at = row.started_at if row.started_at is not None else self._clock.now()
             spent = max(0, self._clock.now() - started_at)
             lease = Lease(
@@ -165,9 +166,12 @@ class Timers:
         ]
 
     async def _settle(self, directs: list[Direct]) -> list[bool | Rejection]:
-        answers = [self._pipeline.submit(direct) for direct in directs]
+        answers = [self._pipeline.submit(direct, refusable=False) for direct in directs]
         if answers:
             await asyncio.wait(answers)
+        for error in [answer.exception() for answer in answers]:
+            if error is not None:
+                raise error
         return [answer.result() for answer in answers]
 
     async def _sweep(self) -> None:

@@ -33,7 +33,7 @@ def complete_dead_letter(incomplete: str) -> list[tuple[str, str]]:
 
 
 def _entries(path: str, query: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
-    from orchestrator.cli.options import DEFAULT_URL, URL_VARIABLE
+    from orchestrator.cli.address import DEFAULT_URL, URL_VARIABLE
 
     try:
         import msgspec

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Self
+from collections.abc import Callable
+from typing import Any, Final, Self
 
 from rich.console import RenderableType
 from rich.live import Live
@@ -11,17 +12,14 @@ from rich.text import Text
 from orchestrator.cli import output
 from orchestrator.cli.tree import render
 
-if TYPE_CHECKING:
-    from orchestrator.cli.watch import Watched
-
 REFRESHES_PER_SECOND: Final = 10
 
 
 class LiveTree:
     """Draws a run again and again while somebody else reads it."""
 
-    def __init__(self, watched: Watched) -> None:
-        self._watched = watched
+    def __init__(self, last_read: Callable[[], dict[str, Any]]) -> None:
+        self._last_read = last_read
         self._console = output.console()
         self._live = Live(
             console=self._console,
@@ -37,9 +35,6 @@ class LiveTree:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def update(self) -> None:
-        """Do nothing: the next refresh draws what was read."""
-
     def _draw(self) -> RenderableType:
-        run = self._watched.run
+        run = self._last_read()
         return render(run, self._console.height) if run else Text("")

@@ -7,10 +7,10 @@ from typing import Annotated, Final
 
 import typer
 
+from orchestrator.cli.address import DEFAULT_URL as DEFAULT_URL
+from orchestrator.cli.address import URL_VARIABLE
 from orchestrator.cli.complete import complete_dead_letter, complete_run, complete_worker, complete_workflow
 
-DEFAULT_URL: Final = "http://127.0.0.1:8080"
-URL_VARIABLE: Final = "ORCHESTRATOR_URL"
 DEFAULT_DATA: Final = Path("orchestrator-data")
 
 Url = Annotated[str, typer.Option("--url", envvar=URL_VARIABLE, help="The orchestrator's address.", show_default=True)]

@@ -76,8 +76,8 @@ def follow(
     elif output.is_terminal() and not as_json:
         from orchestrator.cli.live import LiveTree
 
-        with LiveTree(watched) as tree:
-            _loop(watched, tree.update, timeout, look_seconds, tick)
+        with LiveTree(lambda: watched.run):
+            _loop(watched, lambda: None, timeout, look_seconds, tick)
     else:
         _loop(watched, Lines(watched, as_json=as_json).update, timeout, look_seconds, tick)
 
