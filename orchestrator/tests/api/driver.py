@@ -45,11 +45,18 @@ class Answer(NamedTuple):
 class Caller:
     """One side of a connection: what it sends, and when it goes away."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
+    def __init__(self, chunks: Iterable[bytes] = (), *, complete: bool = True) -> None:
         self._chunks = list(chunks) or [b""]
+        self._complete = complete
         self.taken = 0
         """Chunks that the application has asked for."""
+        self._watched = asyncio.Event()
         self._gone = asyncio.Event()
+
+    async def watched(self) -> None:
+        """Wait until the application waits for something, and for this caller to go away meanwhile."""
+        async with asyncio.timeout(5):
+            await self._watched.wait()
 
     def go(self) -> None:
         """Close the connection."""
@@ -58,9 +65,11 @@ class Caller:
     async def receive(self) -> dict[str, Any]:
         if self.taken < len(self._chunks):
             self.taken += 1
-            more = self.taken < len(self._chunks)
+            more = self.taken < len(self._chunks) or not self._complete
             return {"type": "http.request", "body": self._chunks[self.taken - 1], "more_body": more}
-        await self._gone.wait()
+        self._watched.set()
+        if self._complete:
+            await self._gone.wait()
         return {"type": "http.disconnect"}
 
 

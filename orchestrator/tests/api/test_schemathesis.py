@@ -9,9 +9,9 @@ from typing import Any, Final
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
 from schemathesis.checks import negative_data_rejection
 from schemathesis.config import SchemathesisConfig
-from schemathesis import GenerationMode
 from schemathesis.python import asgi
 from schemathesis.schemas import BaseSchema
 
@@ -21,7 +21,7 @@ from orchestrator.bootstrap import open_orchestrator
 from orchestrator.model.limits import Limits
 from orchestrator.settings import Settings
 
-EXAMPLES: Final = 100
+EXAMPLES: Final = 15
 
 UNCONSTRAINED: Final = frozenset(
     {"listWorkflows", "listWorkers", "getDeadLetter", "discardDeadLetter", "redriveDeadLetter", "live", "ready"}

@@ -1,6 +1,6 @@
 """Random runs, step by step against the reference: whatever comes, in whatever order, both say the same.
 
-``HYPOTHESIS_PROFILE=search`` looks at many more of them, and at other ones every time.
+``HYPOTHESIS_PROFILE=search`` with ``--timeout=0`` looks at many more of them, and at other ones every time.
 """
 
 from __future__ import annotations

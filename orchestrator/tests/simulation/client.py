@@ -110,9 +110,7 @@ class Clients:
 
         async def request(orchestrator: Orchestrator, gone: Gone) -> Triggered:
             triggered = await orchestrator.trigger(workflow_id, raw, key)
-            journal.accepted.append(
-                Accepted(triggered.run_id, workflow_id, marker, key, payload, triggered.created)
-            )
+            journal.accepted.append(Accepted(triggered.run_id, workflow_id, marker, key, payload, triggered.created))
             journal.note(f"{marker} with {key} is {triggered}")
             return triggered
 

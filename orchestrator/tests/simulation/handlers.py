@@ -51,14 +51,17 @@ def _report(job: JobOut, **fields: Any) -> Raw:
 def _result(world: World) -> bytes:
     """Make a JSON value that no decoder and encoder would give back byte by byte."""
     number = world.draw.getrandbits(60)
-    return world.draw.choice(
-        (
-            b'{"id": %d, "price": 1.50}',
-            b'[%d.0, "\\u00e4", 1E2]',
-            b'"%d"',
-            b"%d000000000000000000000",
+    return (
+        world.draw.choice(
+            (
+                b'{"id": %d, "price": 1.50}',
+                b'[%d.0, "\\u00e4", 1E2]',
+                b'"%d"',
+                b"%d000000000000000000000",
+            )
         )
-    ) % number
+        % number
+    )
 
 
 def _failed(world: World, job: JobOut) -> Raw:

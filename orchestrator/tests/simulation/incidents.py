@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from tests.simulation.options import ACTIONS, ALL_ACTIONS, Fault
+from tests.simulation.options import ALL_ACTIONS, Fault
 from tests.simulation.process import POINTS
 from tests.simulation.worker import SimulatedWorker, Style
 from tests.simulation.world import World
@@ -49,7 +49,7 @@ class Fleet:
     def _style(self) -> Style:
         draw = self._world.draw
         actions = ALL_ACTIONS
-        if draw.random() < 0.4:
+        if draw.random() < 0.4 and not self._world.healed:
             actions = tuple(draw.sample(ALL_ACTIONS, draw.randint(1, len(ALL_ACTIONS))))
         combined = draw.random() < 0.3
         return Style(

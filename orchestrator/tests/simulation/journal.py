@@ -34,6 +34,7 @@ class Grant:
     second: float
     life: int
     worker: str
+    action: str
     alone: bool
     payload: bytes
     lease: float
@@ -90,9 +91,13 @@ class Journal:
     sometimes: Counter[str] = field(default_factory=Counter)
     """How often a thing that ought to happen now and then has happened."""
     violations: list[str] = field(default_factory=list)
+    closed: bool = False
+    """Whether the verdict is spoken: what the loop takes down afterwards is not part of the story."""
 
     def note(self, text: str) -> None:
         """Write a line of the trace."""
+        if self.closed:
+            return
         self.lines.append(f"{self.second():9.4f} {text}")
 
     def met(self, name: str) -> None:

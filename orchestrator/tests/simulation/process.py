@@ -95,7 +95,8 @@ class Process:
         self._journal = surroundings.journal
         self._stopping = asyncio.Event()
         self._requests: dict[asyncio.Task[Any], None] = {}
-        self._life: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
+        self.life: asyncio.Task[None] | None = None
         options, database, plans = surroundings.options, surroundings.database, Plans()
         limits = options.limits
         self.store = SqliteStore(database, plans.fold, limits.open_runs_cached_max)
@@ -113,10 +114,24 @@ class Process:
 
     async def live(self) -> None:
         """Serve until it is asked to stop, or dies."""
-        self._life = asyncio.current_task()
         self._journal.note(f"life {self.number} begins")
+        self.life = life = asyncio.create_task(self._serve(), name=f"life {self.number}")
+        over = asyncio.create_task(self._over.wait())
+        await asyncio.wait([life, over], return_when=asyncio.FIRST_COMPLETED)
+        self.up.clear()
+        for request in self._requests:
+            request.cancel()
+        if self.dead:
+            # It is not there to take anything down in order; what it would do on the way is never done.
+            life.cancel()
+        else:
+            over.cancel()
+            await life
+
+    async def _serve(self) -> None:
         try:
             async with self.orchestrator.running():
+                await self._recovered()
                 self.up.set()
                 self.served = True
                 services = list(self.orchestrator._services)
@@ -127,16 +142,17 @@ class Process:
                 for service in services:
                     if service.done() and not self.dead:
                         self._journal.violate("I12", f"the {service.get_name()} service ended: {service.exception()!r}")
-                if self._requests and not self.dead:
-                    self.orchestrator.shut()
+                self.orchestrator.shut()
+                if self._requests:
                     await asyncio.wait(list(self._requests))
         except OrchestratorError as error:
             self._journal.note(f"life {self.number} could not begin: {error}")
-        except asyncio.CancelledError:
-            if not self.dead:
-                raise
-        finally:
-            self._over()
+
+    async def _recovered(self) -> None:
+        """A lease that was found in the store begins anew."""
+        for row in await self.store.leased():
+            self._journal.grants[row.run_id, row.step, row.attempt][-1].seen_on = self._journal.second()
+            self._journal.met("lease outlived its orchestrator")
 
     def handle(self, request: Request[_T], gone: Gone) -> asyncio.Task[_T]:
         """Let a request in."""
@@ -155,18 +171,10 @@ class Process:
 
     def die(self, where: str) -> None:
         """Stop everything between two instructions: nothing that was in memory is left."""
-        if self.dead:
-            return
-        self._journal.met(f"orchestrator died {where}")
-        self.dead = True
-        self._over()
-        if self._life is not None:
-            self._life.cancel()
-
-    def _over(self) -> None:
-        self.up.clear()
-        for request in self._requests:
-            request.cancel()
+        if not self.dead:
+            self._journal.met(f"orchestrator died {where}")
+            self.dead = True
+            self._over.set()
 
     def _reach(self, point: Point) -> None:
         if self.dead:
@@ -174,4 +182,3 @@ class Process:
         if self.dies_at == point:
             self.die(f"at {point}")
             raise ProcessDied
-

@@ -74,8 +74,10 @@ def _granted(world: World, worker_id: str, job: JobOut) -> None:
     for earlier in journal.grants[key]:
         if earlier.life == life:
             journal.violate("I10", f"{job.job_id} attempt {attempt} went to {earlier.worker} and to {worker_id}")
-    if any(AttemptStarted == type(one.event) and one.event.step == step and one.event.attempt == attempt
-           for one in journal.events[run_id]):
+    if any(
+        AttemptStarted == type(one.event) and one.event.step == step and one.event.attempt == attempt
+        for one in journal.events[run_id]
+    ):
         journal.violate("I10", f"{job.job_id} attempt {attempt} was recorded as started and handed out again")
     if run_id in journal.cancelled:
         journal.violate("I11", f"{job.job_id} went out after its run's cancel was answered")
@@ -84,4 +86,5 @@ def _granted(world: World, worker_id: str, job: JobOut) -> None:
     if job.alone:
         journal.met("suspect ran alone")
     now = journal.second()
-    journal.grants[key].append(Grant(now, life, worker_id, job.alone, bytes(job.payload), job.lease, now))
+    grant = Grant(now, life, worker_id, job.action, job.alone, bytes(job.payload), job.lease, seen_on=now)
+    journal.grants[key].append(grant)

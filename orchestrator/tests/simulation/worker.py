@@ -12,7 +12,7 @@ from msgspec import Raw
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.app.waits import Gone
 from orchestrator.model.errors import OrchestratorError, WorkerNotFound
-from orchestrator.model.wire import HeartbeatBody, JobInFlight, JobOut, RegisterBody
+from orchestrator.model.wire import AttemptRef, HeartbeatBody, JobInFlight, JobOut, RegisterBody
 from tests.simulation import handlers, watch
 from tests.simulation.journal import Execution
 from tests.simulation.options import POISON_ACTION, Fault
@@ -167,9 +167,9 @@ class SimulatedWorker:
         limits = [job.heartbeat_timeout for job in self._jobs.values() if job.heartbeat_timeout]
         return min([self.style.lease, *limits]) / 3
 
-    def _details(self) -> Raw | None:
+    def _details(self) -> Raw:
         draw = self._world.draw.random()
-        return Raw(b'{"done":%d}' % (draw * 100)) if draw < 0.3 else None
+        return Raw(b'{"done":%d}' % (draw * 100) if draw < 0.3 else b"")
 
     # --- its calls -----------------------------------------------------------------------------------------------
 
@@ -196,9 +196,9 @@ class SimulatedWorker:
         if results or answer.jobs or answer.cancelled:
             self._world.journal.note(
                 f"{self.worker_id}: {list(results)} -> {[(job.job_id, job.attempt) for job in answer.jobs]}, "
-                f"stop {list(answer.cancelled)}, rejected {[one.code for one in answer.rejected]}"
+                f"stop {answer.cancelled}, rejected {[one.code for one in answer.rejected]}"
             )
-        self._stop(list(answer.cancelled))
+        self._stop(answer.cancelled)
         for job in answer.jobs:
             self._take(job)
 
@@ -233,9 +233,9 @@ class SimulatedWorker:
         self._jobs[held] = job
         self.in_hand[held] = self._world.spawn(self._work(job), f"{self.worker_id} {held}")
 
-    def _stop(self, job_ids: list[str]) -> None:
-        for job_id in job_ids:
-            for held in [held for held in self.in_hand if held[0] == job_id][:1]:
+    def _stop(self, attempts: list[AttemptRef]) -> None:
+        for ref in attempts:
+            if (held := (ref.job_id, ref.attempt)) in self.in_hand:
                 self._drop(held)
 
     def _drop(self, held: Held) -> None:

@@ -38,10 +38,9 @@ class World:
         self.wall_offset = 0.0
         self.healed = False
         self.process: Process | None = None
-        self.packets = 0
-        """Calls under way, late ones included."""
-        self._lives = 0
-        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self.late_packets = 0
+        """Repetitions under way: they may change something when everybody has gone home."""
+        self._lives: list[Process] = []
 
     # --- chance --------------------------------------------------------------------------------------------------
 
@@ -64,36 +63,40 @@ class World:
         self.journal.met(fault)
         return True
 
+    def heal(self) -> None:
+        """From now on nothing goes wrong."""
+        self.healed = True
+        self.journal.note("everything heals")
+        if self.process is not None:
+            self.process.dies_at = None
+
     # --- tasks ---------------------------------------------------------------------------------------------------
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start something of the world; its failure is a violation."""
 
         def over(task: asyncio.Task[None]) -> None:
-            self._tasks.pop(task, None)
             if not task.cancelled() and (error := task.exception()) is not None:
                 self.journal.violate("no surprises", f"{name}: {error!r}")
 
         task = asyncio.create_task(coroutine, name=name)
-        self._tasks[task] = None
         task.add_done_callback(over)
         return task
 
     async def end(self) -> None:
-        """Stop all that is left."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        """Stop all that is left, dead processes included."""
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=1)
 
     # --- the orchestrator ----------------------------------------------------------------------------------------
 
     async def supervise(self) -> None:
         """Start the orchestrator again whenever it is gone."""
         while True:
-            self._lives += 1
-            self.process = process = Process(self._lives, self)
+            self.process = process = Process(len(self._lives) + 1, self)
+            self._lives.append(process)
             began = self.journal.second()
             await process.live()
             gone = self.journal.second()
@@ -110,7 +113,6 @@ class World:
             ConnectionLost: no answer came.
             OrchestratorError: the answer is an error.
         """
-        self.packets += 1
         gone = asyncio.get_running_loop().create_future()
         try:
             await asyncio.sleep(self._delay())
@@ -126,7 +128,6 @@ class World:
             await asyncio.sleep(self._delay())
             return answer
         finally:
-            self.packets -= 1
             if not gone.done() and self.draw.random() < 0.7:
                 # Otherwise the connection stays half open, and the server never learns of it.
                 gone.set_result(None)
@@ -149,14 +150,14 @@ class World:
 
     async def _repeat(self, request: Request[_T]) -> None:
         """The same packets arrive again; nobody reads the answer."""
-        self.packets += 1
+        self.late_packets += 1
         try:
             await asyncio.sleep(self.draw.choice((0.001, 0.1, 4.0)))
             await self._deliver(request, asyncio.get_running_loop().create_future())
         except (ConnectionLost, OrchestratorError):
             pass
         finally:
-            self.packets -= 1
+            self.late_packets -= 1
 
     async def insist(self, name: str, request: Request[_T], pause: Callable[[], float]) -> _T:
         """Call until there is an answer that another try would not change."""

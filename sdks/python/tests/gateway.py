@@ -44,10 +44,9 @@ class Gateway:
         self.answer_heartbeat: list[Callable[[], web.Response]] = []
         self.refuse: Callable[[dict[str, Any]], web.Response | None] = lambda body: None
         self.lose_answers = 0
-        self.long_integers = False
         self.request_bytes_max = 64 * 1024 * 1024
-        self.cancel: set[str] = set()
-        self.unknown: set[str] = set()
+        self.cancel: list[dict[str, Any]] = []
+        self.unknown: list[dict[str, Any]] = []
         self.drain = False
         self.follow: Callable[[], object] | None = None
         self.port = 0
@@ -162,8 +161,6 @@ class Gateway:
         if body.get("wait") and body.get("capacity"):
             await self._wait_for_work(float(body["wait"]))
         text = _dumps(self._take(worker, body.get("capacity", 0), rejected))
-        if self.long_integers:
-            text = text.replace('"LONG"', "9" * 5000)
         return web.json_response(text=text)
 
     def _record(self, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -203,7 +200,7 @@ class Gateway:
         if rejected:
             answer["rejected"] = rejected
         if self.cancel:
-            answer["cancelled"] = sorted(self.cancel)
+            answer["cancelled"] = list(self.cancel)
             self.cancel.clear()
         if self.drain:
             answer["draining"] = True
@@ -216,7 +213,7 @@ class Gateway:
         if self.answer_heartbeat:
             return self.answer_heartbeat.pop(0)()
         self.heartbeats.append(body["inFlight"])
-        pulse = {"cancelled": sorted(self.cancel), "unknown": sorted(self.unknown), "draining": self.drain}
+        pulse = {"cancelled": list(self.cancel), "unknown": list(self.unknown), "draining": self.drain}
         self.cancel.clear()
         self.unknown.clear()
         await self.wake()
@@ -231,6 +228,11 @@ class Gateway:
         self.left.append(worker)
         await self.wake()
         return web.Response(status=204)
+
+
+def attempt(job: dict[str, Any]) -> dict[str, Any]:
+    """Name the attempt that a job is, as answers do."""
+    return {"jobId": job["jobId"], "attempt": job["attempt"]}
 
 
 def _dumps(value: Any) -> str:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from decimal import Decimal
 from typing import Any
 
@@ -56,19 +55,6 @@ def itself() -> Any:
 def test_what_is_not_json_is_named_with_its_place(value: Any, complaint: str) -> None:
     with pytest.raises(codec.NotJsonError, match=complaint):
         codec.dumps(value)
-
-
-def test_an_integer_that_python_does_not_read_keeps_the_rest_readable() -> None:
-    digits = sys.get_int_max_str_digits() + 1
-    text = b'{"a": [1, -%s], "b": 2}' % (b"9" * digits)
-    with pytest.raises(ValueError, match="Exceeds the limit"):
-        codec.loads(text)
-    value = codec.loads_with_long_integers(text)
-    assert value["b"] == 2
-    found = codec.find_unreadable(value)
-    assert found is not None
-    assert found.digits == digits
-    assert codec.find_unreadable({"a": [1, "x"]}) is None
 
 
 def test_a_value_that_json_would_change_is_written_as_json_does() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -25,14 +26,15 @@ def test_a_block_compiles_and_imports_what_there_is(block: str) -> None:
 
 def test_every_file_is_in_the_table() -> None:
     package = Path(workersdk.__file__).parent
-    names = {path.name for path in package.glob("*.py")} - {
-        "__init__.py",
-        "version.py",
-        "errors.py",
-        "backoff.py",
-        "jobs.py",
-    }
+    names = {path.name for path in package.glob("*.py")} - {"__init__.py", "version.py"}
     assert {name for name in names if f"`{name}`" not in README} == set()
+
+
+def test_every_setting_is_in_the_table_with_its_default() -> None:
+    settings = inspect.signature(workersdk.Worker.__init__).parameters
+    assert {name for name in settings if name != "self" and f"| `{name}` |" not in README} == set()
+    assert f"| `concurrency` | {settings['concurrency'].default} |" in README
+    assert f"| `drain_timeout` | {settings['drain_timeout'].default:g} s |" in README
 
 
 def test_every_call_of_the_client_is_named() -> None:

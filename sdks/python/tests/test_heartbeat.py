@@ -7,9 +7,8 @@ import threading
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from tests.gateway import Gateway, problem
+from tests.gateway import Gateway, attempt, problem
 from tests.running import eventually, running
 from workersdk import Context, Worker
 
@@ -50,14 +49,48 @@ async def test_jobs_in_hand_are_named_and_nothing_else() -> None:
         assert len(gateway.heartbeats) <= heard + 1
 
 
-async def test_details_go_with_the_next_heartbeat_and_stay() -> None:
+async def test_details_go_with_the_next_heartbeat_once() -> None:
+    holding = Holding()
+    said = {"done": "40 %", "ü": [1]}
+    async with Gateway(heartbeat=0.02) as gateway, running(holding.worker, gateway):
+        await gateway.give("hold")
+        await gateway.until(lambda: gateway.heartbeats)
+        holding.contexts[0].heartbeat(said)
+        holding.contexts[0].heartbeat()
+        await gateway.until(lambda: gateway.heartbeats[-1][0].get("details") == said)
+        heard = len(gateway.heartbeats)
+        await gateway.until(lambda: len(gateway.heartbeats) > heard + 1)
+        assert all("details" not in beat[0] for beat in gateway.heartbeats[heard:])
+        holding.contexts[0].heartbeat("more")
+        await gateway.until(lambda: gateway.heartbeats[-1][0].get("details") == "more")
+        holding.go_on.set()
+
+
+async def test_an_orchestrator_that_forgot_the_worker_is_told_the_details_again() -> None:
     holding = Holding()
     async with Gateway(heartbeat=0.02) as gateway, running(holding.worker, gateway):
         await gateway.give("hold")
         await gateway.until(lambda: gateway.heartbeats)
-        holding.contexts[0].heartbeat({"done": "40 %", "ü": [1]})
-        holding.contexts[0].heartbeat()
-        await gateway.until(lambda: gateway.heartbeats[-1][0].get("details") == {"done": "40 %", "ü": [1]})
+        holding.contexts[0].heartbeat(1)
+        await gateway.until(lambda: gateway.heartbeats[-1][0].get("details") == 1)
+        heard = len(gateway.heartbeats)
+        gateway.workers.clear()
+        await gateway.until(lambda: any("details" in beat[0] for beat in gateway.heartbeats[heard:]))
+        holding.go_on.set()
+
+
+async def test_a_call_carries_half_a_request_of_details_and_the_next_one_the_others() -> None:
+    holding = Holding()
+    async with Gateway(heartbeat=0.05, requestBytesMax=500) as gateway, running(holding.worker, gateway):
+        for _ in range(3):
+            await gateway.give("hold")
+        await eventually(lambda: len(holding.contexts) == 3)
+        heard = len(gateway.heartbeats)
+        for context in holding.contexts:
+            context.heartbeat("x" * 100)
+        await gateway.until(lambda: sum("details" in job for beat in gateway.heartbeats for job in beat) == 3)
+        carried = [sum("details" in job for job in beat) for beat in gateway.heartbeats[heard:]]
+        assert [count for count in carried if count] == [2, 1]
         holding.go_on.set()
 
 
@@ -70,47 +103,29 @@ async def test_details_that_cannot_be_told_are_an_error_of_the_handler(details: 
     assert result["error"]["type"] in ("ValueError", "NotJsonError")
 
 
-async def test_the_last_details_of_a_failed_attempt_are_told_before_its_failure() -> None:
+async def test_the_last_details_of_a_failed_attempt_go_with_its_failure() -> None:
     def fail(payload: Any, context: Context) -> None:
+        context.heartbeat({"done": 0})
         context.heartbeat({"done": payload})
         raise ValueError("half way")
 
     worker = Worker()
     worker.register("act", fail)
-    async with Gateway() as gateway:
-        jobs = [gateway.add("act", number) for number in range(5)]
-        async with running(worker, gateway):
-            for job in jobs:
-                assert (await gateway.result_of(job))["error"]["type"] == "ValueError"
-    told = {entry["jobId"]: entry.get("details") for beat in gateway.heartbeats for entry in beat}
-    assert told == {job["jobId"]: {"done": number} for number, job in enumerate(jobs)}
+    async with Gateway() as gateway, running(worker, gateway):
+        result = await gateway.result_of(await gateway.give("act", 7))
+    assert (result["error"]["type"], result["details"]) == ("ValueError", {"done": 7})
+    assert gateway.heartbeats == []
 
 
-async def test_a_failure_is_reported_also_when_its_details_cannot_be_told() -> None:
-    def fail(payload: Any, context: Context) -> None:
-        context.heartbeat({"done": 1})
-        raise ValueError("half way")
-
-    worker = Worker()
-    worker.register("act", fail)
-    async with Gateway() as gateway:
-        gateway.answer_heartbeat.append(lambda: web.Response(status=500))
-        async with running(worker, gateway):
-            result = await gateway.result_of(await gateway.give("act"))
-    assert result["error"]["message"] == "half way"
-
-
-async def test_details_that_are_refused_cost_nobody_a_lease() -> None:
-    holding = Holding()
-    async with Gateway(heartbeat=0.02) as gateway, running(holding.worker, gateway):
-        await gateway.give("hold")
-        await gateway.until(lambda: gateway.heartbeats)
-        heard = len(gateway.heartbeats)
-        gateway.answer_heartbeat.append(lambda: problem(422, "request-invalid", "Not valid", "too deep"))
-        holding.contexts[0].heartbeat({"too": "deep"})
-        await gateway.until(lambda: len(gateway.heartbeats) > heard + 2)
-        assert all("details" not in entry for beat in gateway.heartbeats[heard + 1 :] for entry in beat)
-        holding.go_on.set()
+async def test_the_last_details_go_with_a_job_that_is_given_back() -> None:
+    holding = Holding(drain_timeout=0)
+    async with Gateway() as gateway, running(holding.worker, gateway) as task:
+        job = await gateway.give("hold")
+        await eventually(lambda: holding.contexts)
+        holding.contexts[0].heartbeat([1])
+        holding.worker.stop()
+        await task
+        assert await gateway.result_of(job) == {**attempt(job), "status": "released", "details": [1]}
 
 
 async def test_a_heartbeat_timeout_makes_the_heart_beat_faster() -> None:
@@ -129,7 +144,7 @@ async def test_a_job_that_is_not_wanted_any_more_is_stopped_and_not_reported(wor
     async with Gateway(heartbeat=0.02) as gateway, running(holding.worker, gateway):
         stopped, kept = await gateway.give("hold", 1), await gateway.give("hold", 2)
         await gateway.until(lambda: gateway.heartbeats and len(gateway.heartbeats[-1]) == 2)
-        getattr(gateway, word).add(stopped["jobId"])
+        getattr(gateway, word).append(attempt(stopped))
         await eventually(lambda: holding.cancelled == [stopped["jobId"]])
         again = await gateway.give("hold", 3)
         holding.go_on.set()
@@ -143,7 +158,7 @@ async def test_a_waiting_call_brings_a_cancellation_at_once() -> None:
     async with Gateway() as gateway, running(holding.worker, gateway):
         job = await gateway.give("hold")
         await gateway.until(lambda: gateway.waiting and gateway.in_hand)
-        gateway.cancel.add(job["jobId"])
+        gateway.cancel.append(attempt(job))
         await gateway.wake()
         await eventually(lambda: holding.cancelled)
     assert gateway.results == []
@@ -164,7 +179,7 @@ async def test_a_sync_handler_sees_that_it_is_cancelled() -> None:
     async with Gateway() as gateway, running(worker, gateway):
         job = await gateway.give("act")
         await begun.wait()
-        gateway.cancel.add(job["jobId"])
+        gateway.cancel.append(attempt(job))
         await gateway.wake()
         await asyncio.wait_for(seen.wait(), 5)
     assert gateway.results == []
@@ -185,7 +200,7 @@ async def test_a_handler_that_was_cancelled_but_goes_on_is_not_reported() -> Non
     async with Gateway() as gateway, running(worker, gateway):
         job = await gateway.give("act")
         await gateway.until(lambda: gateway.waiting and gateway.in_hand)
-        gateway.cancel.add(job["jobId"])
+        gateway.cancel.append(attempt(job))
         await gateway.wake()
         await asyncio.wait_for(done.wait(), 5)
     assert gateway.results == []

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from workersdk.backoff import Backoff
+from workersdk.http import Backoff
 from workersdk.outcomes import Failure
-from workersdk.policy import RetryPolicy, parse_duration
+from workersdk.testing import RetryPolicy, parse_duration
 
 FAILURE = Failure("Error", "it failed")
 

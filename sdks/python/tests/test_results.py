@@ -151,21 +151,6 @@ async def test_a_result_that_is_too_large_is_a_final_failure() -> None:
     assert "1001 bytes" in large["error"]["message"]
 
 
-async def test_a_payload_that_python_does_not_read_fails_alone() -> None:
-    """The orchestrator's answer is JSON by itself: the other job in it is done."""
-    worker = Worker()
-    worker.register("act", lambda payload: payload)
-    async with Gateway() as gateway:
-        gateway.long_integers = True
-        long = gateway.add("act", "LONG")
-        good = gateway.add("act", 1)
-        async with running(worker, gateway):
-            assert (await gateway.result_of(good))["result"] == 1
-            error = (await gateway.result_of(long))["error"]
-    assert (error["type"], error["retryable"]) == ("PayloadNotReadable", False)
-    assert "5000 digits" in error["message"]
-
-
 async def test_a_job_for_an_unknown_action_fails() -> None:
     worker = Worker()
     worker.register("act", str)

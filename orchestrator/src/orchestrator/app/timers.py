@@ -181,7 +181,7 @@ class Timers:
             wanted = [
                 row
                 for row in page
-                if not self._queue.holds(row.run_id, row.step) and self._leases.get((row.run_id, row.step)) is None
+                if not self._queue.holds(row.run_id, row.step) and not self._has_begun(row)
             ]
             self._place = following or (0, 0)
             if following is None:
@@ -190,6 +190,10 @@ class Timers:
             await self._publish(wanted)
             if following is None:
                 return
+
+    def _has_begun(self, row: JobRow) -> bool:
+        lease = self._leases.get((row.run_id, row.step))
+        return lease is not None and lease.job.attempt == row.attempt
 
     async def _publish(self, rows: list[JobRow]) -> None:
         refs = {PayloadRef(row.run_id, row.input_of) for row in rows}

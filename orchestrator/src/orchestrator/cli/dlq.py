@@ -9,9 +9,10 @@ import msgspec
 import typer
 
 from orchestrator.cli import output
+from orchestrator.cli.address import DEFAULT_URL
 from orchestrator.cli.complete import complete_dead_letter
 from orchestrator.cli.failure import ExitCode, Failure, show
-from orchestrator.cli.options import DEFAULT_URL, DeadLetterArgument, Json, Url
+from orchestrator.cli.options import DeadLetterArgument, Json, Url
 from orchestrator.cli.rest import Orchestrator, segment
 
 app = typer.Typer(help="Look at dead letters, run them again, or discard them.", no_args_is_help=True)

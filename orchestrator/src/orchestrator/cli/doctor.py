@@ -9,8 +9,9 @@ import msgspec
 import typer
 
 from orchestrator.cli import output
+from orchestrator.cli.address import DEFAULT_URL
 from orchestrator.cli.failure import ExitCode
-from orchestrator.cli.options import DEFAULT_DATA, DEFAULT_URL, Json, Url
+from orchestrator.cli.options import DEFAULT_DATA, Json, Url
 
 
 def doctor(

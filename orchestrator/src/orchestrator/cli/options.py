@@ -7,7 +7,6 @@ from typing import Annotated, Final
 
 import typer
 
-from orchestrator.cli.address import DEFAULT_URL as DEFAULT_URL
 from orchestrator.cli.address import URL_VARIABLE
 from orchestrator.cli.complete import complete_dead_letter, complete_run, complete_worker, complete_workflow
 

@@ -12,9 +12,10 @@ import msgspec
 import typer
 
 from orchestrator.cli import output
+from orchestrator.cli.address import DEFAULT_URL
 from orchestrator.cli.complete import complete_workflow
 from orchestrator.cli.failure import ExitCode, Failure
-from orchestrator.cli.options import DEFAULT_URL, Json, RunArgument, Url, WorkflowArgument
+from orchestrator.cli.options import Json, RunArgument, Url, WorkflowArgument
 from orchestrator.cli.rest import Orchestrator, segment
 from orchestrator.cli.watch import Watched, follow, not_in_time
 from orchestrator.model import times

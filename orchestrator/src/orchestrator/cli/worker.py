@@ -6,7 +6,8 @@ import msgspec
 import typer
 
 from orchestrator.cli import output
-from orchestrator.cli.options import DEFAULT_URL, Json, Url, WorkerArgument
+from orchestrator.cli.address import DEFAULT_URL
+from orchestrator.cli.options import Json, Url, WorkerArgument
 from orchestrator.cli.rest import Orchestrator, segment
 
 app = typer.Typer(help="See the workers, and ask one to go.", no_args_is_help=True)

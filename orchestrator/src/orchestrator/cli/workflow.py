@@ -9,9 +9,10 @@ import msgspec
 import typer
 
 from orchestrator.cli import output
+from orchestrator.cli.address import DEFAULT_URL
 from orchestrator.cli.definitions import Definition, read_definitions
 from orchestrator.cli.failure import ExitCode, Failure, show
-from orchestrator.cli.options import DEFAULT_URL, Json, Url, WorkflowArgument
+from orchestrator.cli.options import Json, Url, WorkflowArgument
 from orchestrator.cli.rest import Orchestrator, segment
 
 app = typer.Typer(help="Define, look at and check workflows.", no_args_is_help=True)

@@ -9,8 +9,7 @@ worker.start("http://127.0.0.1:8080")
 
 from __future__ import annotations
 
-from workersdk.client import AsyncClient
-from workersdk.context import Context
+from workersdk.client import AsyncClient, Client
 from workersdk.errors import (
     ApiError,
     ConflictError,
@@ -25,8 +24,8 @@ from workersdk.errors import (
     WaitTimeoutError,
     WorkflowError,
 )
+from workersdk.handlers import Context
 from workersdk.models import Attempt, DeadLetter, ErrorInfo, Event, Run, Step, StepResult, WorkerInfo, Workflow
-from workersdk.sync_client import Client
 from workersdk.version import __version__
 from workersdk.worker import Worker
 

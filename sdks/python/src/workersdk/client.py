@@ -1,12 +1,15 @@
-"""The client for asyncio programs: define workflows, start runs, wait for them, look after them."""
+"""The clients: define workflows, start runs, wait for them, look after them; with asyncio and without."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+import weakref
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from workersdk.errors import RunFailedError, WaitTimeoutError
@@ -14,6 +17,8 @@ from workersdk.models import DeadLetter, Event, Run, WorkerInfo, Workflow
 from workersdk.rest import TIMEOUT_S, Rest, client_url
 
 WAIT_S_MAX: Final = 30.0
+
+T = TypeVar("T")
 
 
 class AsyncClient:
@@ -43,7 +48,10 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        self._rest.close()
+        await self._rest.close()
+
+    def _abandon(self) -> None:
+        self._rest.abandon()
 
     # ------------------------------------------------------------ workflows
 
@@ -78,7 +86,7 @@ class AsyncClient:
             "POST",
             f"/workflow/{_part(workflow_id)}/trigger",
             body={"input": input},
-            headers=[("Idempotency-Key", idempotency_key or str(uuid.uuid4()))],
+            headers={"Idempotency-Key": idempotency_key or str(uuid.uuid4())},
         )
         return str(answer["runId"])
 
@@ -177,6 +185,173 @@ class AsyncClient:
         async for page in self._rest.pages(path, query, limit):
             for raw in page:
                 yield raw
+
+
+class Client:
+    """Speaks to an orchestrator over its REST API; `AsyncClient` tells what each call means and raises.
+
+    One instance may be used from several threads. Use it as `with Client() as client:` or call `close`; a program that
+    does neither is not kept alive by it.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        self._url = url
+        self._shown = repr(AsyncClient(url)).replace("AsyncClient", "Client")
+        self._lock = threading.Lock()
+        self._background: _Background | None = None
+
+    def __repr__(self) -> str:
+        return self._shown
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. The client can be used again after that."""
+        with self._lock:
+            background, self._background = self._background, None
+        if background is not None:
+            background.close()
+
+    @property
+    def _core(self) -> AsyncClient:
+        """Return the async client of this process, with its loop running."""
+        with self._lock:
+            if self._background is None or self._background.process != os.getpid():
+                # A forked child has neither the thread nor connections of its own.
+                self._background = _Background(self._url)
+                weakref.finalize(self, self._background.abandon)
+            return self._background.client
+
+    def _call(self, call: Coroutine[Any, Any, T]) -> T:
+        assert self._background is not None
+        return self._background.call(call)
+
+    # ------------------------------------------------------------ workflows
+
+    def define(
+        self, definition: Mapping[str, Any] | str, steps: Sequence[str | Mapping[str, Any]] | None = None
+    ) -> Workflow:
+        """Define a workflow, or a new version of it: a whole definition, or an id and its steps."""
+        return self._call(self._core.define(definition, steps))
+
+    def workflows(self) -> tuple[Workflow, ...]:
+        """Return the latest versions of all workflows, by id."""
+        return self._call(self._core.workflows())
+
+    def workflow(self, workflow_id: str) -> Workflow:
+        """Return the latest version of a workflow."""
+        return self._call(self._core.workflow(workflow_id))
+
+    # ------------------------------------------------------------ runs
+
+    def trigger(self, workflow_id: str, input: Any = None, *, idempotency_key: str | None = None) -> str:  # noqa: A002 - the field's name on the wire
+        """Start a run and return its id."""
+        return self._call(self._core.trigger(workflow_id, input, idempotency_key=idempotency_key))
+
+    def get(self, run_id: str) -> Run:
+        """Return a run with its steps and attempts."""
+        return self._call(self._core.get(run_id))
+
+    def wait(self, run_id: str, timeout: float | None = None) -> Run:
+        """Return the run once it has ended; raise `WaitTimeoutError` after `timeout` seconds."""
+        return self._call(self._core.wait(run_id, timeout))
+
+    def run(
+        self,
+        workflow_id: str,
+        input: Any = None,  # noqa: A002 - the field's name on the wire
+        *,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Start a run, wait for its end and return its final output; raise `RunFailedError` when there is none."""
+        return self._call(self._core.run(workflow_id, input, idempotency_key=idempotency_key, timeout=timeout))
+
+    def cancel(self, run_id: str, reason: str | None = None) -> Run:
+        """Cancel a run."""
+        return self._call(self._core.cancel(run_id, reason))
+
+    def events(self, run_id: str, after: int | None = None) -> tuple[Event, ...]:
+        """Return the history of a run, oldest first."""
+        return self._call(self._core.events(run_id, after))
+
+    def list(
+        self, *, status: str | Sequence[str] | None = None, workflow: str | None = None, limit: int | None = None
+    ) -> Iterator[Run]:
+        """Iterate over runs, newest first; pages are fetched as they are needed."""
+        pages = self._core.run_pages(status=status, workflow=workflow, limit=limit)
+        while (page := self._call(_next(pages))) is not None:
+            yield from page
+
+    # ------------------------------------------------------------ workers and dead letters
+
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """Return the workers that are known, with the jobs in their hands."""
+        return self._call(self._core.workers())
+
+    def dead_letters(
+        self, *, workflow: str | None = None, action: str | None = None, limit: int | None = None
+    ) -> tuple[DeadLetter, ...]:
+        """Return the dead letters, newest first."""
+        return self._call(self._core.dead_letters(workflow=workflow, action=action, limit=limit))
+
+    def redrive(self, dead_letter_id: str) -> Run:
+        """Run the step of a dead letter again, in the same run; return the run."""
+        return self._call(self._core.redrive(dead_letter_id))
+
+    def discard(self, dead_letter_id: str) -> None:
+        """Discard a dead letter; its run stays failed."""
+        self._call(self._core.discard(dead_letter_id))
+
+
+class _Background:
+    """An `AsyncClient` on a loop of its own, in a thread."""
+
+    def __init__(self, url: str | None) -> None:
+        self.client = AsyncClient(url)
+        self.process = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="workersdk-client", daemon=True)
+        self._thread.start()
+
+    def call(self, call: Coroutine[Any, Any, T]) -> T:
+        answer = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return answer.result()
+        except BaseException:
+            answer.cancel()
+            raise
+
+    def close(self) -> None:
+        if self.process == os.getpid() and self._thread.is_alive():
+            self.call(self.client.close())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+    def abandon(self) -> None:
+        """End without waiting: nobody has closed the client, or this is a child of the process that it works in."""
+        self.client._abandon()
+        if self.process == os.getpid() and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+
+async def _next(pages: AsyncIterator[tuple[Run, ...]]) -> tuple[Run, ...] | None:
+    async for page in pages:
+        return page
+    return None
 
 
 def make_definition(

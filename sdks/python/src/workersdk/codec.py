@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from datetime import datetime
 from typing import Any
 
 DEPTH_SHOWN_MAX = 200
@@ -20,17 +21,6 @@ class NotJsonError(ValueError):
     """A value cannot be written as JSON. The message says what is wrong, and where as a path from `$`."""
 
 
-class UnreadableInt(float):
-    """Stands in a payload for an integer with more digits than Python converts (`sys.set_int_max_str_digits`)."""
-
-    digits: int
-
-    def __new__(cls, text: str) -> UnreadableInt:
-        self = super().__new__(cls, math.nan)
-        self.digits = len(text.lstrip("-"))
-        return self
-
-
 def dumps(value: Any) -> bytes:
     """Write a value as compact UTF-8 JSON. Raises `NotJsonError`."""
     try:
@@ -40,28 +30,28 @@ def dumps(value: Any) -> bytes:
 
 
 def loads(text: bytes) -> Any:
-    """Read JSON. Raises `ValueError`, also for an integer that is too long for Python."""
+    """Read JSON. Raises `ValueError`."""
     return json.loads(text.decode())
 
 
-def loads_with_long_integers(text: bytes) -> Any:
-    """Read JSON in which an integer that is too long for Python becomes an `UnreadableInt`. Raises `ValueError`."""
-    return json.loads(text.decode(), parse_int=_parse_int)
+def loads_problem(text: bytes) -> dict[str, Any]:
+    """Read an error of the orchestrator (RFC 9457); of anything else, as from a proxy, nothing is read.
 
-
-def find_unreadable(value: Any) -> UnreadableInt | None:
-    """Return the first integer in the value that could not be read, if there is one."""
-    if isinstance(value, UnreadableInt):
-        return value
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return next((found for child in children if (found := find_unreadable(child)) is not None), None)
-
-
-def _parse_int(text: str) -> int | UnreadableInt:
+    `errors` is always there: a list of objects.
+    """
     try:
-        return int(text)
+        problem = loads(text)
     except ValueError:
-        return UnreadableInt(text)
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {}
+    errors = problem.get("errors")
+    return {**problem, "errors": [error for error in errors or () if isinstance(error, dict)]}
+
+
+def parse_time(text: str) -> datetime:
+    """Read a time of the wire (ISO 8601, UTC, `Z`)."""
+    return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
 
 
 def _find_fault(value: Any, path: str, depth: int) -> str | None:

@@ -21,8 +21,7 @@ from workersdk.errors import RegistrationError
 from workersdk.execution import Execution
 from workersdk.jobs import Job, JobsInHand, Stop
 from workersdk.link import Link
-from workersdk.outbox import Outbox
-from workersdk.outcomes import Failure, Outcome
+from workersdk.outcomes import Failure, Outbox, Outcome
 from workersdk.transport import Answer, Refused, TooLarge, TransportError, WorkerUnknown
 
 WAIT_S: Final = 20.0
@@ -277,7 +276,7 @@ class Exchanges:
 
     def _apply(self, answer: Answer, sent: Sequence[Outcome]) -> None:
         if answer.cancelled:
-            self.stop_jobs(self._jobs.named(answer.cancelled), Stop.CANCELLED)
+            self.stop_jobs(self._jobs.find_all(answer.cancelled), Stop.CANCELLED)
         if answer.rejected:
             self._tell_rejections(answer.rejected, sent)
         if answer.is_draining:
@@ -313,10 +312,8 @@ class Exchanges:
         except (KeyError, TypeError):
             self._logger.exception("a job that cannot be read: %.200r", raw)
             return None
-        if self._jobs.find(job.id, job.attempt) is not None:
+        if self._jobs.find(raw) is not None:
             return None
-        if job.attempt > 1:
-            self.stop_jobs(self._jobs.named([job.id]), Stop.SUPERSEDED)
         self._jobs.add(job)
         return job
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from workersdk.errors import RegistrationError
 from workersdk.exchange import Exchanges
 from workersdk.jobs import Job, JobsInHand, Stop
 from workersdk.link import Link
-from workersdk.outcomes import Outcome
-from workersdk.transport import Pulse, Refused, TransportError, WorkerUnknown
+from workersdk.transport import TransportError, WorkerUnknown
 
 BEATS_PER_TIMEOUT: Final = 3
 RETRY_S_MIN: Final = 0.05
@@ -44,8 +42,7 @@ class Heartbeats:
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._short_lease = asyncio.Event()
-        self._untold: list[Outcome] = []
-        self._telling: asyncio.Task[None] | None = None
+        self._told_at_registration = 0
 
     def accepted(self, jobs: Sequence[Job]) -> None:
         """Note new jobs: one with a heartbeat time-out moves the next beat forward, and has a shorter lease."""
@@ -56,12 +53,6 @@ class Heartbeats:
     def resume(self) -> None:
         """The orchestrator is there again: do not wait for the end of a pause."""
         self._news.set()
-
-    def report_with_details(self, outcomes: Sequence[Outcome]) -> None:
-        """Report failures whose attempts said something that has not been told: it goes first, for the next attempt."""
-        self._untold.extend(outcomes)
-        if self._telling is None:
-            self._telling = self._loop.create_task(self._tell())
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -91,87 +82,54 @@ class Heartbeats:
         late = [job for job in self._jobs if job.stop is None and now >= job.seen_at + job.lease]
         self._exchanges.stop_jobs(late, Stop.FENCED)
 
-    async def close(self) -> None:
-        """End what `report_with_details` began; the outcomes that are left go out untold."""
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.wait([self._telling])
-        self._exchanges.report(self._untold)
-        self._untold = []
-
     async def _beat_until_heard(self) -> None:
         while True:
+            registrations = self._link.registrations
             try:
-                await self.beat()
+                await self._beat()
+            except WorkerUnknown:
+                await self._link.register_again(registrations)
             except TransportError as error:
                 await _pause(self._news, max(RETRY_S_MIN, self._link.failed(error)))
             else:
                 return
 
-    async def beat(self) -> None:
+    async def _beat(self) -> None:
         """Send one heartbeat, if there is anything to name. Raises `TransportError`."""
         alive = [job for job in self._jobs if job.stop in KEPT_ALIVE]
         named = [*alive, *(outcome.job for outcome in self._exchanges.outbox)]
         if not named:
             return
-        told = {job: job.details for job in named if job.details is not None}
+        news = self._news_of(named)
         sent_at = self._loop.time()
-        pulse = await self._send(named)
+        pulse = await self._link.transport.heartbeat([_entry(job, news.get(job)) for job in named])
         self._link.reached()
         for job in named:
             job.seen_at = sent_at
-            if job.details is told.get(job):
-                job.details_are_told = True
-        self._apply(pulse, named)
-
-    async def _send(self, named: Sequence[Job]) -> Pulse:
-        registrations = self._link.registrations
-        try:
-            return await self._link.transport.heartbeat(self._entries(named))
-        except WorkerUnknown:
-            await self._link.register_again(registrations)
-        except Refused as error:
-            if all(job.details is None for job in named):
-                raise
-            # Details are the handlers' own; what is wrong with one of them must not cost the others their leases.
-            self._logger.warning("the details of the jobs in hand were refused and are left out: %s", error)
-            for job in named:
-                job.details = None
-        return await self._link.transport.heartbeat(self._entries(named))
-
-    def _entries(self, jobs: Iterable[Job]) -> list[bytes]:
-        """Write the jobs with their details; those that were told before are left out when the call gets too large."""
-        room = self._exchanges.outbox.request_bytes_max // 2
-        entries = []
-        for job in jobs:
-            head = job.wire_head()
-            if job.details is not None and (room > 0 or not job.details_are_told):
-                entry = b"".join((head, b',"details":', job.details, b"}"))
-            else:
-                entry = head + b"}"
-            room -= len(entry)
-            entries.append(entry)
-        return entries
-
-    def _apply(self, pulse: Pulse, named: Sequence[Job]) -> None:
-        # Only what this heartbeat named: a job that came since then may be a later attempt with the same id.
-        cancelled, unknown = set(pulse.cancelled), set(pulse.unknown)
-        mine = [job for job in named if self._jobs.holds(job)]
-        self._exchanges.stop_jobs([job for job in mine if job.id in cancelled], Stop.CANCELLED)
-        self._exchanges.stop_jobs([job for job in mine if job.id in unknown], Stop.LEASE_LOST)
+            job.details_told = news.get(job, job.details_told)
+        self._exchanges.stop_jobs(self._jobs.find_all(pulse.cancelled), Stop.CANCELLED)
+        self._exchanges.stop_jobs(self._jobs.find_all(pulse.unknown), Stop.LEASE_LOST)
         if pulse.is_draining:
             self._on_draining()
 
-    async def _tell(self) -> None:
-        while self._untold:
-            batch = list(self._untold)
-            try:
-                await self.beat()
-            except (TransportError, RegistrationError) as error:
-                self._logger.warning("the last details of %d failed attempts were not told: %s", len(batch), error)
-            del self._untold[: len(batch)]
-            self._exchanges.report(batch)
-        self._telling = None
+    def _news_of(self, jobs: Sequence[Job]) -> dict[Job, bytes]:
+        """Return the details that are not told yet, as many as a call may carry; the others go with the next one."""
+        if self._told_at_registration != self._link.registrations:
+            self._told_at_registration = self._link.registrations
+            for job in jobs:
+                job.details_told = None  # an orchestrator that had to be told of the worker knows nothing of this
+        room = self._exchanges.outbox.request_bytes_max // 2
+        news = {}
+        for job in jobs:
+            details = job.details
+            if details is not None and details is not job.details_told and len(details) <= room:
+                news[job] = details
+                room -= len(details)
+        return news
+
+
+def _entry(job: Job, details: bytes | None) -> bytes:
+    return job.wire_head() + (b"}" if details is None else b',"details":' + details + b"}")
 
 
 async def _pause(event: asyncio.Event, seconds: float) -> None:

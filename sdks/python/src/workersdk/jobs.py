@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from json.encoder import encode_basestring
 from typing import Any, Final, cast
@@ -16,7 +16,6 @@ class Stop(Enum):
 
     CANCELLED = "its run was cancelled or its attempt timed out"
     LEASE_LOST = "its lease is lost: another worker may have it"
-    SUPERSEDED = "a later attempt of the same step is here"
     FENCED = "the orchestrator could not be reached for longer than the lease"
     RELEASED = "the worker is leaving"
 
@@ -28,7 +27,7 @@ class Job:
         "attempt",
         "burst",
         "details",
-        "details_are_told",
+        "details_told",
         "has_begun",
         "heartbeat_timeout",
         "id",
@@ -53,8 +52,9 @@ class Job:
         self.stop: Stop | None = None
         self.task: asyncio.Task[None] | None = None
         self.has_begun = False
+        # What the handler said last, as JSON, and what of it the orchestrator has.
         self.details: bytes | None = None
-        self.details_are_told = True
+        self.details_told: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<Job {self.raw.get('action')} {self.id} attempt {self.attempt}>"
@@ -92,13 +92,13 @@ class JobsInHand:
     def holds(self, job: Job) -> bool:
         return self._jobs.get((job.id, job.attempt)) is job
 
-    def named(self, ids: Iterable[str]) -> list[Job]:
-        """Return the jobs with these ids: of each step, all attempts that are here."""
-        wanted = set(ids)
-        return [job for job in self._jobs.values() if job.id in wanted] if wanted else []
+    def find(self, reference: Mapping[str, Any]) -> Job | None:
+        """Return the attempt that an object with `jobId` and `attempt` names, if it is here."""
+        return self._jobs.get((reference["jobId"], reference["attempt"]))
 
-    def find(self, job_id: str, attempt: int) -> Job | None:
-        return self._jobs.get((job_id, attempt))
+    def find_all(self, references: Iterable[Mapping[str, Any]]) -> list[Job]:
+        """Return the attempts that are here."""
+        return [job for reference in references if (job := self.find(reference)) is not None]
 
     def heartbeat_timeout_min(self) -> float | None:
         """Return the shortest heartbeat time-out among the jobs, in seconds, if any has one."""

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from workersdk.backoff import Backoff
 from workersdk.errors import RegistrationError
+from workersdk.http import Backoff
 from workersdk.transport import Hello, Refused, Terms, Transport, TransportError
 
 

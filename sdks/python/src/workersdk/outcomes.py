@@ -1,4 +1,4 @@
-"""What comes out of an attempt, written as the `results` entries of the worker protocol.
+"""What comes out of an attempt, written as the `results` entries of the worker protocol, and where it waits to be sent.
 
 Rule 1: every attempt ends in exactly one entry.
 Rule 2: an entry is written once, where the handler ran, and sent again unchanged when an answer was lost.
@@ -7,6 +7,8 @@ Rule 2: an entry is written once, where the handler ran, and sent again unchange
 from __future__ import annotations
 
 import traceback
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,10 +20,12 @@ MESSAGE_BYTES_MAX: Final = 8 * 1024
 STACK_BYTES_MAX: Final = 16 * 1024
 TYPE_BYTES_MAX: Final = 256
 
+RESULTS_MAX: Final = 1_000
+ENVELOPE_BYTES: Final = 1_024
+
 NOT_SERIALIZABLE: Final = "ResultNotSerializable"
 TOO_LARGE: Final = "ResultTooLarge"
 REFUSED: Final = "ResultRefused"
-NOT_READABLE: Final = "PayloadNotReadable"
 UNKNOWN_ACTION: Final = "ActionUnknown"
 
 
@@ -46,6 +50,48 @@ class Outcome:
         self.body = body
         self.is_failure = is_failure
         self.tries = 0
+
+
+class Outbox:
+    """A queue from which a call takes as many results as it may carry, and to which they return when it is lost."""
+
+    def __init__(self) -> None:
+        self.request_bytes_max = 16 * 1024 * 1024
+        self._waiting: deque[Outcome] = deque()
+        self._results_max = RESULTS_MAX
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __iter__(self) -> Iterator[Outcome]:
+        return iter(self._waiting)
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        self._waiting.extend(outcomes)
+
+    def take(self) -> list[Outcome]:
+        """Take what the next call carries: at least one result if there is any, however large it is."""
+        batch: list[Outcome] = []
+        room = self.request_bytes_max - ENVELOPE_BYTES
+        while self._waiting and len(batch) < self._results_max:
+            room -= len(self._waiting[0].body) + 1
+            if room < 0 and batch:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
+    def put_back(self, batch: Sequence[Outcome]) -> None:
+        """Take back what a lost call carried: it goes first again."""
+        self._waiting.extendleft(reversed(batch))
+
+    def carry_fewer(self, than: int) -> None:
+        """A call with so many results was too much: carry at most half of them from now on."""
+        self._results_max = max(1, than // 2)
+
+    def carry_more(self) -> None:
+        """A call came through: come back to full calls, by doubling."""
+        if self._results_max < RESULTS_MAX:
+            self._results_max = min(RESULTS_MAX, self._results_max * 2)
 
 
 def completed(job: Job, result: Any, result_bytes_max: int) -> Outcome:
@@ -77,13 +123,18 @@ def failed(job: Job, failure: Failure) -> Outcome:
         error["retryable"] = False
     if failure.retry_after is not None:
         error["retryAfter"] = failure.retry_after
-    body = b"".join((job.wire_head(), b',"status":"failed","error":', codec.dumps(error), b"}"))
-    return Outcome(job, body, is_failure=True)
+    return Outcome(job, _unfinished(job, b',"status":"failed","error":' + codec.dumps(error)), is_failure=True)
 
 
 def released(job: Job) -> Outcome:
     """Give the job back unharmed: no attempt is counted and another worker gets it at once."""
-    return Outcome(job, job.wire_head() + b',"status":"released"}')
+    return Outcome(job, _unfinished(job, b',"status":"released"'))
+
+
+def _unfinished(job: Job, fields: bytes) -> bytes:
+    """Write an entry with what the attempt said last: it is for the next one."""
+    details = b"" if job.details is None else b',"details":' + job.details
+    return b"".join((job.wire_head(), fields, details, b"}"))
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from workersdk import codec
-from workersdk.backoff import Backoff
 from workersdk.errors import ApiError, ConflictError, ConnectionFailedError, NotFoundError, UnsupportedTransportError
-from workersdk.http1 import Endpoint, HttpClient, HttpError, Response
+from workersdk.http import Backoff, Http, HttpError, Response
 from workersdk.transport import URL_VARIABLE
-from workersdk.version import USER_AGENT
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 TIMEOUT_S: Final = 30.0
@@ -45,15 +42,18 @@ class Rest:
     """Calls to one orchestrator."""
 
     def __init__(self, url: str) -> None:
-        self._endpoint = Endpoint.parse(url)
-        self._http = HttpClient(self._endpoint, user_agent=USER_AGENT)
+        self._http = Http(url)
 
     @property
     def address(self) -> str:
-        return self._endpoint.url
+        return self._http.address
 
-    def close(self) -> None:
-        self._http.close()
+    async def close(self) -> None:
+        await self._http.close()
+
+    def abandon(self) -> None:
+        """Forget the connections: they are another process's, or their loop has ended."""
+        self._http.abandon()
 
     async def call(
         self,
@@ -62,7 +62,7 @@ class Rest:
         *,
         query: Query | None = None,
         body: Any = None,
-        headers: Sequence[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
         timeout: float = TIMEOUT_S,
         is_repeatable: bool = True,
     ) -> Any:
@@ -75,7 +75,7 @@ class Rest:
         left = limit
         where = path + _query({**query, "limit": None if limit is None else max(1, min(limit, PAGE_MAX))})
         while where and (left is None or left > 0):
-            response = await self._send("GET", where, None, (), TIMEOUT_S, True)
+            response = await self._send("GET", where, None, None, TIMEOUT_S, True)
             page = self._read(response)
             if left is not None:
                 page = page[:left]
@@ -88,18 +88,18 @@ class Rest:
         method: str,
         target: str,
         body: Any,
-        headers: Sequence[tuple[str, str]],
+        headers: Mapping[str, str] | None,
         timeout: float,
         is_repeatable: bool,
     ) -> Response:
-        content = None if body is None else [codec.dumps(body)]
-        headers = (("Accept", "application/json"), *headers)
+        url = self._http.url(target)
+        content = None if body is None else codec.dumps(body)
         backoff = Backoff()
         for tries_left in reversed(range(TRIES_MAX if is_repeatable else 1)):
             pause = backoff.next()
             try:
                 response = await self._http.request(
-                    method, target, body=content, headers=headers, timeout=timeout, is_repeatable=is_repeatable
+                    method, url, content, headers=headers, timeout=timeout, is_repeatable=is_repeatable
                 )
             except HttpError as error:
                 if not tries_left:
@@ -116,7 +116,7 @@ class Rest:
             return None
         try:
             return codec.loads(response.body)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise ConnectionFailedError(self.address, f"what answers there does not speak JSON: {error}") from error
 
     def _next_page(self, response: Response) -> str:
@@ -124,7 +124,7 @@ class Rest:
         if found is None:
             return ""
         link = urlsplit(found[1])
-        path = link.path.removeprefix(self._endpoint.prefix)
+        path = link.path.removeprefix(self._http.prefix)
         return f"{path}?{link.query}" if link.query else path
 
 
@@ -141,17 +141,12 @@ def _retry_after(response: Response) -> float:
 def _checked(response: Response) -> Response:
     if 200 <= response.status < 300:
         return response
-    try:
-        problem = codec.loads(response.body)
-    except ValueError:
-        problem = None
-    if not isinstance(problem, dict):
-        problem = {}
+    problem = codec.loads_problem(response.body)
     kind = {404: NotFoundError, 409: ConflictError}.get(response.status, ApiError)
     raise kind(
         response.status,
         str(problem.get("code") or ""),
         str(problem.get("title") or response.reason),
         str(problem.get("detail") or ""),
-        [error for error in problem.get("errors") or () if isinstance(error, dict)],
+        problem["errors"],
     )

@@ -21,7 +21,7 @@ FAREWELL_S: Final = 5.0
 HURRIED_FAREWELL_S: Final = 1.0
 
 # Attempts whose result nobody wants: the orchestrator said so, or has it from elsewhere.
-_UNWANTED: Final = frozenset({Stop.CANCELLED, Stop.LEASE_LOST, Stop.SUPERSEDED})
+_UNWANTED: Final = frozenset({Stop.CANCELLED, Stop.LEASE_LOST})
 
 
 class Session:
@@ -99,8 +99,6 @@ class Session:
                 continue  # given back in the meantime
             if job.stop in _UNWANTED:
                 self._exchanges.drop(job)
-            elif outcome.is_failure and not job.details_are_told and not self._link.is_in_doubt:
-                self._heartbeats.report_with_details([outcome])
             else:
                 wanted.append(outcome)
         if wanted:
@@ -167,7 +165,6 @@ class Session:
         if self._jobs:
             self._logger.info("leaving: %d jobs in hand get up to %g s", len(self._jobs), self._drain_timeout)
             await self._wait(self._jobs.wait_empty(), self._drain_timeout, hurried=0)
-        await self._heartbeats.close()
         await self._give_back()
         await self._exchanges.abort_waiting()
         farewell = max(FAREWELL_S, until - self._loop.time())

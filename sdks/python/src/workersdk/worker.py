@@ -26,7 +26,7 @@ DRAIN_TIMEOUT_S_DEFAULT: Final = 30.0
 LEASE_S_MIN: Final = 1.0
 LEASE_S_MAX: Final = 3_600.0
 
-_WORKER_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+_WORKER_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@-]{0,127}")
 _NOT_IN_WORKER_ID = re.compile(r"[^A-Za-z0-9._-]")
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,7 +56,9 @@ class Worker:
         if not isinstance(concurrency, int) or concurrency < 1:
             raise ValueError(f"concurrency is a whole number from 1 up, not {concurrency!r}")
         if worker_id is not None and not _WORKER_ID.fullmatch(worker_id):
-            raise ValueError(f"worker_id is 1 to 128 of A-Z a-z 0-9 . _ : @ -, not {worker_id!r}")
+            raise ValueError(
+                f"worker_id is 1 to 128 of A-Z a-z 0-9 . _ : @ -, with a letter, digit or _ first, not {worker_id!r}"
+            )
         if lease is not None and not LEASE_S_MIN <= lease <= LEASE_S_MAX:
             raise ValueError(f"lease is a number of seconds from {LEASE_S_MIN:g} to {LEASE_S_MAX:g}, not {lease!r}")
         if not 0 <= drain_timeout < float("inf"):

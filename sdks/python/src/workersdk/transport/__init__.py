@@ -75,23 +75,23 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came back from an exchange. A job is the JSON object of the protocol, as it came.
+    """What came back from an exchange: JSON objects of the protocol, as they came.
 
-    A payload with an integer that Python does not convert is a `codec.UnreadableInt`.
+    `cancelled`: attempts to stop, as `{"jobId", "attempt"}`.
     """
 
     jobs: Sequence[dict[str, Any]] = field(default_factory=tuple)
-    cancelled: Sequence[str] = field(default_factory=tuple)
+    cancelled: Sequence[dict[str, Any]] = field(default_factory=tuple)
     rejected: Sequence[dict[str, Any]] = field(default_factory=tuple)
     is_draining: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pulse:
-    """What came back from a heartbeat: jobs to stop, because they are cancelled or are another worker's by now."""
+    """What came back from a heartbeat: attempts to stop, as they are cancelled or this worker's no more."""
 
-    cancelled: Sequence[str] = field(default_factory=tuple)
-    unknown: Sequence[str] = field(default_factory=tuple)
+    cancelled: Sequence[dict[str, Any]] = field(default_factory=tuple)
+    unknown: Sequence[dict[str, Any]] = field(default_factory=tuple)
     is_draining: bool = False
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
+from yarl import URL
+
 from workersdk import codec
-from workersdk.http1 import Endpoint, HttpClient, HttpError, Response, StaleConnectionError
+from workersdk.http import Http, HttpError, Response
 from workersdk.transport import Answer, Hello, Pulse, Refused, Terms, TooLarge, Unavailable, WorkerUnknown
-from workersdk.version import USER_AGENT
 
 CALL_TIMEOUT_S: Final = 10.0
 EXCHANGE_TIMEOUT_S: Final = 30.0
@@ -18,20 +18,25 @@ PASSING_STATUSES: Final = frozenset({408, 425, 429})
 
 
 class HttpTransport:
-    """Speaks to the orchestrator's own port. One instance serves one worker."""
+    """Speaks to the orchestrator's own port. One instance serves one worker.
+
+    Nothing is tried again here: all five calls may be repeated, and the worker does that.
+    """
 
     def __init__(self, url: str) -> None:
-        endpoint = Endpoint.parse(url)
-        self._http = HttpClient(endpoint, user_agent=USER_AGENT)
-        self._address = endpoint.url
-        self._path = ""
+        self._http = Http(url)
+        self._register_url = self._http.url("/workers")
+        self._worker_url = self._exchange_url = self._heartbeat_url = self._register_url
 
     @property
     def address(self) -> str:
-        return self._address
+        return self._http.address
 
     async def register(self, hello: Hello) -> Terms:
-        self._path = "/workers/" + quote(hello.worker_id, safe=":@")
+        path = "/workers/" + quote(hello.worker_id, safe=":@")
+        self._worker_url = self._http.url(path)
+        self._exchange_url = self._http.url(path + "/exchange")
+        self._heartbeat_url = self._http.url(path + "/heartbeat")
         body: dict[str, Any] = {
             "workerId": hello.worker_id,
             "actions": list(hello.actions),
@@ -43,7 +48,7 @@ class HttpTransport:
         }
         if hello.lease is not None:
             body["lease"] = hello.lease
-        answer = await self._call("POST", "/workers", [codec.dumps(body)], CALL_TIMEOUT_S)
+        answer = await self._call("POST", self._register_url, codec.dumps(body), CALL_TIMEOUT_S)
         known = Terms()
         return Terms(
             lease=float(answer.get("lease", known.lease)),
@@ -55,9 +60,9 @@ class HttpTransport:
         )
 
     async def exchange(self, results: Sequence[bytes], capacity: int, wait: float) -> Answer:
-        tail = b'"capacity":%d,"wait":%s}' % (capacity, repr(wait).encode())
-        body = [b'{"results":[', b",".join(results), b"],", tail] if results else [b"{", tail]
-        answer = await self._call("POST", self._path + "/exchange", body, wait + EXCHANGE_TIMEOUT_S)
+        body = b'"capacity":%d,"wait":%s}' % (capacity, repr(wait).encode())
+        body = b'{"results":[%s],%s' % (b",".join(results), body) if results else b"{" + body
+        answer = await self._call("POST", self._exchange_url, body, wait + EXCHANGE_TIMEOUT_S)
         return Answer(
             jobs=answer.get("jobs") or (),
             cancelled=answer.get("cancelled") or (),
@@ -66,8 +71,8 @@ class HttpTransport:
         )
 
     async def heartbeat(self, in_flight: Sequence[bytes]) -> Pulse:
-        body = [b'{"inFlight":[', b",".join(in_flight), b"]}"]
-        answer = await self._call("POST", self._path + "/heartbeat", body, CALL_TIMEOUT_S)
+        body = b'{"inFlight":[%s]}' % b",".join(in_flight)
+        answer = await self._call("POST", self._heartbeat_url, body, CALL_TIMEOUT_S)
         return Pulse(
             cancelled=answer.get("cancelled") or (),
             unknown=answer.get("unknown") or (),
@@ -75,60 +80,35 @@ class HttpTransport:
         )
 
     async def leave(self, timeout: float) -> None:
-        await self._call("DELETE", self._path, None, timeout)
+        await self._call("DELETE", self._worker_url, None, timeout)
 
     async def close(self) -> None:
-        self._http.close()
+        await self._http.close()
 
-    async def _call(self, method: str, path: str, body: Sequence[bytes] | None, timeout: float) -> dict[str, Any]:
+    async def _call(self, method: str, url: URL, body: bytes | None, timeout: float) -> dict[str, Any]:
         try:
-            try:
-                response = await self._http.request(method, path, body=body, timeout=timeout)
-            except StaleConnectionError:
-                response = await self._http.request(method, path, body=body, timeout=timeout)
+            response = await self._http.request(method, url, body, timeout=timeout)
         except HttpError as error:
             raise Unavailable(str(error)) from error
-        if 200 <= response.status < 300:
-            return _read_object(response)
-        raise _error_for(response)
-
-
-def _read_object(response: Response) -> dict[str, Any]:
-    if not response.body:
-        return {}
-    try:
-        answer = codec.loads(response.body)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise Unavailable(f"the answer is not JSON: {error}") from error
-    except ValueError:
-        answer = _read_long_integers(response.body)
-    if not isinstance(answer, dict):
-        raise Unavailable("the answer is not a JSON object")
-    return answer
-
-
-def _read_long_integers(body: bytes) -> Any:
-    """Read an answer of which one job cannot be read, so that the others can be done."""
-    answer = codec.loads_with_long_integers(body)
-    for job in answer.get("jobs", ()) if isinstance(answer, dict) else ():
-        unreadable = codec.find_unreadable(job.get("payload"))
-        if unreadable is not None:
-            job["payload"] = unreadable
-    return answer
+        if not 200 <= response.status < 300:
+            raise _error_for(response)
+        if not response.body:
+            return {}
+        try:
+            answer = codec.loads(response.body)
+        except ValueError as error:
+            raise Unavailable(f"the answer is not JSON: {error}") from error
+        if not isinstance(answer, dict):
+            raise Unavailable("the answer is not a JSON object")
+        return answer
 
 
 def _error_for(response: Response) -> Exception:
-    try:
-        problem = codec.loads(response.body)
-    except ValueError:
-        problem = None
-    if not isinstance(problem, dict):
-        problem = {}
+    problem = codec.loads_problem(response.body)
     title = str(problem.get("title") or response.reason)
     detail = str(problem.get("detail") or "")
-    for error in problem.get("errors") or ():
-        if isinstance(error, dict):
-            detail += f"; {error.get('field', '')}: {error.get('reason', '')}"
+    for error in problem["errors"]:
+        detail += f"; {error.get('field', '')}: {error.get('reason', '')}"
     status = response.status
     if status == 404 and problem.get("code") == "worker-not-found":
         return WorkerUnknown(detail or title)
