@@ -56,10 +56,13 @@ check: setup ## Format, lint, types and layers
 	@echo "== check orchestrator"
 	@cd orchestrator && .venv/bin/ruff format --check -q . && .venv/bin/ruff check -q . && .venv/bin/mypy
 	@cd orchestrator && .venv/bin/lint-imports --no-cache
+	@echo "== check bench"
+	@cd bench && $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && $(BIN)/mypy --strict .
 
 fmt: setup ## Format, and mend what can be mended
 	@cd sdks/python && .venv/bin/ruff check --fix -q . ; .venv/bin/ruff format .
 	@cd orchestrator && .venv/bin/ruff check --fix -q . ; .venv/bin/ruff format .
+	@cd bench && $(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
 
 docs: $(DEV_ENV) ## Write the pages that are made from the source
 	@cd orchestrator && .venv/bin/python -m tests.architecture.limits_page

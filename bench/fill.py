@@ -9,8 +9,9 @@ from pathlib import Path
 _RUNS = """
 WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
 INSERT INTO runs (seq, run_id, workflow_id, version, status, current_step, started_at, ended_at, output_of)
-SELECT :base + n, printf('%08x-%04x-7%03x-8000-%012x', (:base + n) / 65536, (:base + n) % 65536, n % 4096, :base + n), workflow_id, version, status,
-    current_step, started_at - (:count - n) * 1000, ended_at - (:count - n) * 1000, output_of
+SELECT :base + n, printf('%08x-%04x-7%03x-8000-%012x', (:base + n) / 65536, (:base + n) % 65536, n % 4096, :base + n),
+    workflow_id, version, status, current_step,
+    started_at - (:count - n) * 1000, ended_at - (:count - n) * 1000, output_of
 FROM numbers, (SELECT * FROM runs WHERE seq = :base)"""
 _HISTORY = """
 INSERT INTO history (run_seq, step, at, events, payload)

@@ -18,7 +18,9 @@ class Connection:
         if self._streams is None:
             self._streams = await asyncio.open_connection(*self._address)
         reader, writer = self._streams
-        head = f"{method} {path} HTTP/1.1\r\nHost: {self._address[0]}\r\nAccept: {accept}\r\nContent-Length: {len(body)}"
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: {self._address[0]}\r\nAccept: {accept}\r\nContent-Length: {len(body)}"
+        )
         writer.write(head.encode() + b"\r\n\r\n" + body)
         answer = await reader.readuntil(b"\r\n\r\n")
         fields = dict(line.lower().split(b": ", 1) for line in answer.split(b"\r\n")[1:] if b": " in line)

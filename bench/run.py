@@ -148,9 +148,7 @@ def measure(at: Site, workflow: str, steps: int, in_flight: int, total: int) -> 
     spent = [after - earlier for after, earlier in zip(at.cpu(), before, strict=True)]
     thousands = total * steps / 1_000
     server, worker, client = (part / thousands for part in spent)
-    return Figures(
-        total * steps / seconds, (server, worker, client), load.percentile(0.5), load.percentile(0.99)
-    )
+    return Figures(total * steps / seconds, (server, worker, client), load.percentile(0.5), load.percentile(0.99))
 
 
 def throughput(folder: Path, rounds: int) -> None:
