@@ -22,7 +22,7 @@ def test_a_machine_on_which_nothing_runs_yet_is_well(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ORCHESTRATOR_URL", raising=False)
-    monkeypatch.setattr("orchestrator.cli.options.DEFAULT_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr("orchestrator.cli.address.DEFAULT_URL", "http://127.0.0.1:1")
     port = free_port(20_000)
     code, found = findings(capsys, "--data", str(tmp_path / "data"), "--port", str(port))
     assert code == 0

@@ -42,6 +42,7 @@ class Row:
     attempt: int = 0
     errors: int = 0
     losses: int = 0
+    suspect: bool = False
     due: int | None = None
 
 
@@ -135,6 +136,7 @@ class Reference:
             return "nothing"
         rules = self.rules[step]
         row.losses += 1
+        row.suspect = True
         if "WorkerLost" in rules.hopeless or row.losses > most or row.losses > rules.retries:
             return self._die(row)
         return self._rest(row, now + rules.pause(row.losses, draw))

@@ -219,9 +219,7 @@ class RandomRun(RuleBasedStateMachine):
         sent = [(one.step, one.attempt, one.alone) for one in decision.effects if isinstance(one, Dispatch)]
         assert queued == sent
         for step, _, alone in queued:
-            place = self.state.open.get(step) or self.state.halted.get(step)
-            if place is not None and place.losses:
-                assert alone, "a suspect has neighbours"
+            assert alone == self.reference.rows[step].suspect, "a suspect has neighbours, or another is kept alone"
         dead = [effect for effect in decision.effects if isinstance(effect, DeadLetterStep)]
         assert len(dead) == sum(isinstance(event, RunFailed) for event in decision.events)
 

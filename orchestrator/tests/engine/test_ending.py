@@ -211,6 +211,12 @@ def test_a_redriven_suspect_that_is_released_stays_alone() -> None:
     assert story.history[-1] == StepQueued(NOW, 0, 3, alone=True)
 
 
+def test_a_suspect_stays_one_in_every_later_life_of_its_run() -> None:
+    """An error of its own between two redrives does not clear it."""
+    story = Story(make_linear(1, retry=NEVER)).take().lose().do(RedriveStep(0)).take().fail().do(RedriveStep(0))
+    assert story.history[-1] == StepQueued(NOW, 0, 3, alone=True)
+
+
 def test_a_step_that_did_not_fail_cannot_be_redriven() -> None:
     story = Story(make_linear(retry=NEVER)).complete(0).take(1).fail(1)
     assert story.ask(RedriveStep(0)) is Rejection.RUN_FINISHED

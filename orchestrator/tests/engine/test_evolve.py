@@ -162,6 +162,11 @@ def test_an_event_that_the_step_s_table_lacks_is_refused(state: StepStatus, even
     assert is_refused(make_steps()[state], STEP_EVENTS[event])
 
 
+@pytest.mark.parametrize("event", [StepQueued(NOW, 7, 1), AttemptStarted(NOW, 7, 1, "w-1"), StepFailed(NOW, 7, 1)])
+def test_an_event_about_a_step_that_the_plan_lacks_is_refused(event: Event) -> None:
+    assert is_refused(Story(make_linear()), event)
+
+
 @pytest.mark.parametrize("event", STEP_EVENTS)
 @pytest.mark.parametrize("state", [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.TIMED_OUT])
 def test_nothing_happens_to_the_steps_of_a_run_that_ended(state: RunStatus, event: type[Event]) -> None:

@@ -33,6 +33,8 @@ DUE_MAX: Final = 1_000
 """Timers fired in one look; the rest follow in the next."""
 SWEEP_MAX: Final = 1_000
 """Rows read in one step of the sweep."""
+_BEGIN: Final = (0, 0)
+"""Where a sweep begins."""
 CLEAN_SECONDS: Final = 60
 """How often expired keys and gone workers are removed."""
 
@@ -61,7 +63,7 @@ class Timers:
         self._clock = clock
         self._chance = chance
         self._limits = limits
-        self._place: tuple[int, int] = (0, 0)
+        self._place = _BEGIN
         self._cleaned_on = clock.monotonic()
 
     async def run(self) -> None:
@@ -82,7 +84,7 @@ class Timers:
         await self.record_leases(RECORD_AFTER)
         await self._end_leases()
         await self._settle(await self._due())
-        if self._gateway.overflowed and self._queue.has_room:
+        if self._gateway.overflowed or self._place != _BEGIN:
             await self._sweep()
         if self._clock.monotonic() - self._cleaned_on > CLEAN_SECONDS * MICROS:
             self._cleaned_on = self._clock.monotonic()
@@ -152,7 +154,7 @@ class Timers:
         job = lease.job
         if lease.times_out_on is not None and lease.times_out_on <= now_on:
             return TimeOutAttempt(job.step, job.attempt, self._chance.draw())
-        reason = f"worker {lease.worker} gave no sign of life for {seconds(lease.length):g} s"
+        reason = f"worker {lease.worker} gave no sign of life for {seconds(lease.length)} s"
         if lease.beats:
             reason = f"worker {lease.worker} does not know of the job: it was lost on the way"
         return LoseAttempt(job.step, job.attempt, reason, self._limits.lost_attempts_max, self._chance.draw())
@@ -175,19 +177,26 @@ class Timers:
         return [answer.result() for answer in answers]
 
     async def _sweep(self) -> None:
-        """Queue jobs that wait in the store, oldest runs first, until the queue is full or none is left."""
+        """Queue jobs that wait in the store, oldest runs first, until the queue is full or none is left.
+
+        What does not fit, or overflows behind the place that a sweep has reached, is for the sweep after it.
+        """
         while self._queue.has_room:
-            page, following = await self._store.pending(self._place, SWEEP_MAX)
-            wanted = [
-                row
-                for row in page
-                if not self._queue.holds(row.run_id, row.step) and not self._has_begun(row)
-            ]
-            self._place = following or (0, 0)
-            if following is None:
-                # Before the last page is offered, which may not fit either.
+            if self._place == _BEGIN:
                 self._gateway.overflowed = False
-            await self._publish(wanted)
+            try:
+                page, following = await self._store.pending(self._place, SWEEP_MAX)
+                await self._publish(
+                    [
+                        row
+                        for row in page
+                        if not self._queue.holds(row.run_id, row.step) and not self._has_begun(row)
+                    ]
+                )
+            except BaseException:
+                self._gateway.overflowed = True
+                raise
+            self._place = following or _BEGIN
             if following is None:
                 return
 

@@ -239,7 +239,8 @@ def _time_out_run(plan: Plan, state: RunState, command: TimeOutRun, now: Time) -
 
 
 def _redrive(plan: Plan, state: RunState, command: RedriveStep, now: Time) -> Decision | Rejection:
-    if state.status is not RunStatus.FAILED or command.step not in state.halted:
+    halted = state.halted.get(command.step)
+    if state.status is not RunStatus.FAILED or halted is None or halted.status is not StepStatus.FAILED:
         return Rejection.RUN_FINISHED
     deadline = None if plan.timeout is None else Time(now + plan.timeout)
     events: list[Event] = [RunRedriven(now, command.step, deadline)]
@@ -398,6 +399,8 @@ def _step_status(plan: Plan, state: RunState, index: int) -> StepStatus:
     halted = state.halted.get(index)
     if halted is not None:
         return halted.status
+    if index not in plan.bits:
+        raise InvariantBroken(f"step {index} is not in version {plan.version} of {plan.workflow_id}")
     return StepStatus.COMPLETED if state.done & plan.bits[index] else StepStatus.PENDING
 
 

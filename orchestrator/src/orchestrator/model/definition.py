@@ -20,6 +20,8 @@ RESERVED_IDS: Final = frozenset({"run", "runs", "events"})
 """Ids that a path of the API already means."""
 
 STEP_INDEX_MAX: Final = 2**31 - 1
+ERRORS_SHOWN_MAX: Final = 100
+"""Wrong fields of one definition that an answer names; it counts them all."""
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,9 +127,9 @@ def parse_definition(raw: bytes, limits: Limits) -> WorkflowDefinition:
     """Read a definition from JSON and check every rule; all that is wrong is reported at once.
 
     Raises:
-        TooLarge: more bytes or steps than the limits allow.
+        TooLarge: more bytes than the limit allows.
         InvalidJson: not JSON.
-        InvalidDefinition: a rule is broken.
+        InvalidDefinition: a rule is broken; the first `ERRORS_SHOWN_MAX` are named.
     """
     if len(raw) > limits.definition_bytes_max:
         raise TooLarge(f"a definition has at most {limits.definition_bytes_max:,} bytes (definition_bytes_max)")
@@ -164,7 +166,8 @@ class _Reader:
         )
         if self._errors:
             count = len(self._errors)
-            raise InvalidDefinition("1 field is wrong" if count == 1 else f"{count} fields are wrong", self._errors)
+            text = "1 field is wrong" if count == 1 else f"{count} fields are wrong"
+            raise InvalidDefinition(text, self._errors[:ERRORS_SHOWN_MAX])
         return definition
 
     def _step(

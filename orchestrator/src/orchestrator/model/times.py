@@ -16,6 +16,7 @@ Duration = NewType("Duration", int)
 
 MICROS: Final = 1_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _UNITS: Final = {"ms": 1_000, "s": MICROS, "m": 60 * MICROS, "h": 3_600 * MICROS, "d": 86_400 * MICROS}
 _DURATION: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*(ms|s|m|h|d)?", re.ASCII)
 
@@ -30,14 +31,14 @@ def parse_time(text: str) -> Time:
     """Read an ISO 8601 time; one without an offset is UTC.
 
     Raises:
-        ValueError: not a time, or before 1970.
+        ValueError: not a time, or not between the years 1970 and 9999.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     micros = (moment - _EPOCH) // timedelta(microseconds=1)
-    if micros < 0:
-        raise ValueError("before 1970")
+    if not 0 <= micros <= _LAST:
+        raise ValueError("not between the years 1970 and 9999")
     return Time(micros)
 
 
