@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import subprocess
@@ -331,6 +332,17 @@ async def test_the_sync_client_does_the_same() -> None:
         await asyncio.to_thread(client.close)
         client.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "workersdk-client" and thread.is_alive()]
+
+
+def test_a_client_that_is_forgotten_ends_its_thread() -> None:
+    client = Client("http://127.0.0.1:1")
+    with pytest.raises(ConnectionFailedError):
+        client.workers()
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "workersdk-client"]
+    del client
+    gc.collect()
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 async def test_a_program_may_use_the_sync_client_without_closing_it_and_after_a_fork() -> None:

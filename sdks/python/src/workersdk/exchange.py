@@ -225,8 +225,10 @@ class Exchanges:
                 raise asyncio.CancelledError
             answer = await self._link.transport.exchange([outcome.body for outcome in call.batch], call.capacity, wait)
         except BaseException as error:
-            self._free_line(call)
-            await self._recover(call.batch, error, registrations)
+            try:
+                await self._recover(call.batch, error, registrations)
+            finally:
+                self._free_line(call)
         else:
             self._free_line(call)
             self._link.reached()

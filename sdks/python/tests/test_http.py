@@ -1,0 +1,205 @@
+"""What this package asks of its HTTP library, against a server that sends exact bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from workersdk.errors import InvalidUrlError
+from workersdk.http import Http, HttpError, Response
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+@asynccontextmanager
+async def served(serve: Serve, host: str = "127.0.0.1") -> AsyncIterator[Http]:
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await serve(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(accept, host, 0)
+    port = server.sockets[0].getsockname()[1]
+    client = Http(f"http://user:secret@{f'[{host}]' if ':' in host else host}:{port}/prefix/")
+    try:
+        yield client
+    finally:
+        await client.close()
+        server.close()
+        await server.wait_closed()
+
+
+def sending(answer: bytes) -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(answer)
+
+    return serve
+
+
+async def get(client: Http, timeout: float = 5) -> Response:
+    return await client.request("GET", client.url("/thing?a=b%2Fc"), timeout=timeout)
+
+
+async def read_request(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]) if b"ength: " in head else 0
+    return head + await reader.readexactly(length)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_requests_are_plain_and_share_a_connection(host: str) -> None:
+    seen: list[bytes] = []
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            seen.append(await read_request(reader))
+            writer.write(EMPTY)
+
+    async with served(serve, host) as client:
+        await client.request("POST", client.url("/x"), b"[1,2]", headers={"X-Key": "k"}, timeout=5)
+        await get(client)
+        assert connections == 1
+        await client.request("POST", client.url("/y"), timeout=5, is_repeatable=False)
+        assert connections == 2
+    assert seen[0].startswith(b"POST /prefix/x HTTP/1.1\r\n")
+    assert seen[0].endswith(b"\r\n\r\n[1,2]")
+    names = {line.split(b":")[0] for line in seen[0].split(b"\r\n\r\n")[0].split(b"\r\n")[1:]}
+    assert names == {b"Host", b"User-Agent", b"Accept", b"Content-Type", b"Authorization", b"X-Key", b"Content-Length"}
+    assert b"\r\nAuthorization: Basic dXNlcjpzZWNyZXQ=\r\n" in seen[0]
+    assert b"\r\nContent-Type: application/json\r\n" in seen[0]
+    assert seen[1].startswith(b"GET /prefix/thing?a=b%2Fc HTTP/1.1\r\n")
+
+
+async def test_a_large_body_arrives_without_a_warning() -> None:
+    body = b"x" * (3 * 1024 * 1024)
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await read_request(reader))
+        writer.write(EMPTY)
+
+    async with served(serve) as client:
+        await client.request("POST", client.url("/x"), body, timeout=5)
+    assert seen[0].endswith(b"\r\n\r\n" + body)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9\r\n\r\nhello", b""],
+    ids=["other protocol", "short body", "nothing"],
+)
+async def test_what_is_not_an_answer_is_an_error(answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+
+    async with served(serve) as client:
+        with pytest.raises(HttpError):
+            await get(client)
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    async with served(sending(b"HTTP/1.1 302 Found\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n")) as client:
+        response = await get(client)
+    assert (response.status, response.reason, response.headers.get("location")) == (302, "Found", "/other")
+
+
+async def test_silence_ends_with_a_timeout() -> None:
+    async with served(sending(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel")) as client:
+        with pytest.raises(HttpError, match="no answer within"):
+            await get(client, timeout=0.05)
+
+
+async def test_a_cancelled_request_closes_its_connection() -> None:
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        assert await reader.read(1) == b""
+        gone.set()
+
+    async with served(serve) as client:
+        task = asyncio.create_task(get(client))
+        await asked.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(gone.wait(), 5)
+
+
+async def test_nobody_there() -> None:
+    client = Http("http://127.0.0.1:1")
+    with pytest.raises(HttpError, match="connection refused"):
+        await get(client)
+    await client.close()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
+async def test_tls_is_spoken_and_the_certificate_is_checked(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    subprocess.run([*command.split(), "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)  # noqa: ASYNC221 - nothing else runs yet
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 20\r\n\r\n{"status": "FAILED"}')
+        writer.close()
+
+    server = await asyncio.start_server(accept, "localhost", 0, ssl=context)
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+    client = Http(url)
+    with pytest.raises(HttpError, match="certificate"):
+        await get(client)
+    await client.close()
+    program = f"from workersdk import Client\nwith Client({url!r}) as client: print(client.get('r-1').status)"
+    environment = {**os.environ, "SSL_CERT_FILE": str(certificate)}
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=15
+    )
+    assert done.stdout == "FAILED\n", done.stderr
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "prefix"),
+    [
+        ("http://host", "http://host", ""),
+        ("https://host/p/", "https://host/p", "/p"),
+        ("http://[::1]:8080/", "http://[::1]:8080", ""),
+        ("http://user:secret@host:1", "http://host:1", ""),
+    ],
+)
+def test_an_address_is_shown_without_a_password(url: str, address: str, prefix: str) -> None:
+    client = Http(url)
+    assert (client.address, client.prefix) == (address, prefix)
+    assert str(client.url("/x")) == address + "/x"
+
+
+@pytest.mark.parametrize("url", ["http://", "http://host:port", "ftp://host", "host"])
+def test_what_is_no_address(url: str) -> None:
+    with pytest.raises(InvalidUrlError):
+        Http(url)
