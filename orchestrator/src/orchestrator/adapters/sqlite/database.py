@@ -18,10 +18,9 @@ FILE_NAME: Final = "orchestrator.db"
 LOCK_NAME: Final = "orchestrator.lock"
 
 _CACHE_KIB: Final = 64 * 1024
-WAL_CHECK_COMMITS: Final = 200
-"""Commits between two looks at the size of the write-ahead log."""
-WAL_CHECKPOINT_BYTES: Final = 32 * 1024 * 1024
-"""Size of the write-ahead log from which a checkpoint is made."""
+CHECKPOINT_CHANGES: Final = 300
+"""Rows changed between two checkpoints of the write-ahead log: some ten megabytes of it, copied in milliseconds. The
+file itself keeps its size, for to grow it again costs more at every flush than to write over it."""
 
 
 class Database:
@@ -38,7 +37,7 @@ class Database:
             DataFolderInUse: another process has it.
         """
         self._stack = contextlib.ExitStack()
-        self._commits = 0
+        self._copied = 0
         self._checkpoint: asyncio.Task[None] | None = None
         with contextlib.ExitStack() as stack:
             if folder is None:
@@ -61,10 +60,11 @@ class Database:
 
     def committed(self) -> None:
         """Note a commit; now and then, make a checkpoint of a log that has grown."""
-        self._commits += 1
-        if self.path is None or self._commits % WAL_CHECK_COMMITS or self._checkpoint is not None:
+        if self.path is None or self._checkpoint is not None:
             return
-        if _size(self.path) > WAL_CHECKPOINT_BYTES:
+        changes = self.writer.total_changes
+        if changes - self._copied >= CHECKPOINT_CHANGES:
+            self._copied = changes
             self._checkpoint = asyncio.get_running_loop().create_task(self._make_checkpoint(self.path))
 
     async def _make_checkpoint(self, path: Path) -> None:
@@ -97,13 +97,6 @@ def _connect(target: str) -> sqlite3.Connection:
 def _checkpoint(path: Path) -> None:
     with contextlib.closing(_connect(str(path))) as connection:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.with_name(path.name + "-wal").stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
