@@ -50,6 +50,13 @@ class Assignment:
                 return []
         return [self._grant(worker, job) for job in self._queue.take(worker.actions, capacity)]
 
+    def is_closed(self, worker: Worker) -> bool:
+        """Whether no job that has just come could go to this worker: it has a suspect, or empties its hands for one."""
+        if self._has_alone(worker):
+            return True
+        reserved = worker.worker_id in self._reserved and self._leases.count(worker.worker_id) > 0
+        return reserved and self._queue.waiting_alone(worker.actions) > 0
+
     def _has_alone(self, worker: Worker) -> bool:
         in_hand = self._leases.count(worker.worker_id)
         return in_hand == 1 and self._leases.of(worker.worker_id)[0].job.alone

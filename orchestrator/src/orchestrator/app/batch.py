@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from orchestrator.app.command import (
     Define,
     Defined,
@@ -297,7 +299,7 @@ class Batch:
 
     async def _settle(self, letter: DeadLetter, state: DeadLetterState) -> None:
         await self._tx.settle_dead_letter(letter.id, state, self._now)
-        del self._letters[letter.id]
+        self._letters[letter.id] = replace(letter, state=state, settled_at=self._now)
 
     async def _dead_letter(self, plan: Plan, state: RunState, effect: DeadLetterStep, worker: str | None) -> DeadLetter:
         place = plan.steps[effect.step]

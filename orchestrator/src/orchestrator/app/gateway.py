@@ -208,6 +208,10 @@ class Gateway:
     def withdraw(self, run_id: RunId, step: int, attempt: int) -> None:
         """Take an attempt back from the queue or from the worker that has it."""
         self._queue.withdraw(run_id, step)
+        self.take_back(run_id, step, attempt)
+
+    def take_back(self, run_id: RunId, step: int, attempt: int) -> None:
+        """Take an attempt back from the worker that has it; a later one may be in the queue, and stays there."""
         lease = self._leases.get((run_id, step))
         if lease is not None and lease.job.attempt == attempt:
             self._end(lease)
@@ -263,7 +267,8 @@ class Gateway:
         worker.waiting += 1
         try:
             while True:
-                poll = Poll(worker.worker_id, worker.actions if capacity else (), loop.create_future())
+                takes = capacity and not self._assignment.is_closed(worker)
+                poll = Poll(worker.worker_id, worker.actions if takes else (), loop.create_future())
                 with self._polls.waiting(poll):
                     watched = {poll.woken} if leaving is None else {poll.woken, leaving}
                     left = deadline - loop.time()
@@ -277,7 +282,10 @@ class Gateway:
                     return []
                 self._seen(worker)
                 jobs = self._assignment.assign(worker, capacity) if capacity else []
-                if jobs or self._has_news(worker) or loop.time() >= deadline:
+                over = jobs or self._has_news(worker) or loop.time() >= deadline
+                if not jobs and (over or self._assignment.is_closed(worker)):
+                    self._polls.pass_on(poll)
+                if over:
                     return jobs
         finally:
             worker.waiting -= 1

@@ -225,7 +225,11 @@ class Orchestrator:
     async def wait(self, run_id: RunId, wait: Duration, gone: Gone | None = None) -> None:
         """Wait until a run has ended, or the time is over, or the caller went away."""
         waiting = self._waits.begin(run_id)
-        record = await self._queries.run(run_id)
+        try:
+            record = await self._queries.run(run_id)
+        except BaseException:
+            self._waits.forget(run_id, waiting)
+            raise
         if record is None or record.ended_at is not None:
             self._waits.forget(run_id, waiting)
             return

@@ -22,27 +22,30 @@ class Plans:
     """Plans by workflow and version."""
 
     def __init__(self) -> None:
-        self._plans: OrderedDict[tuple[str, int], Plan] = OrderedDict()
+        self._plans: OrderedDict[tuple[str, int], tuple[str, Plan]] = OrderedDict()
+        """With the digest of the definition: a version that was rolled back is followed by another of its number."""
 
     def of(self, version: DefinitionVersion) -> Plan:
         """Give the plan of a definition."""
         key = (version.definition.id, version.version)
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans[key] = compile_plan(version.definition, version.version)
-            if len(self._plans) > PLANS_KEPT_MAX:
-                self._plans.popitem(last=False)
+        known = self._plans.get(key)
+        if known is not None and known[0] == version.digest:
+            return known[1]
+        plan = compile_plan(version.definition, version.version)
+        self._plans[key] = version.digest, plan
+        if len(self._plans) > PLANS_KEPT_MAX:
+            self._plans.popitem(last=False)
         return plan
 
     async def find(self, store: Store, workflow_id: str, version: int) -> Plan:
         """Give the plan that a run follows."""
-        plan = self._plans.get((workflow_id, version))
-        if plan is None:
-            found = await store.definition(workflow_id, version)
-            if found is None:
-                raise InvariantBroken(f"a run follows {workflow_id} version {version}, which is not in the store")
-            plan = self.of(found)
-        return plan
+        known = self._plans.get((workflow_id, version))
+        if known is not None:
+            return known[1]
+        found = await store.definition(workflow_id, version)
+        if found is None:
+            raise InvariantBroken(f"a run follows {workflow_id} version {version}, which is not in the store")
+        return self.of(found)
 
     def fold(self, run_id: RunId, version: DefinitionVersion, events: Iterable[Event]) -> RunState:
         """Make a run's state of its history; for stores that keep only the history."""

@@ -97,11 +97,15 @@ class Timers:
         A lease begins anew, so that a worker that lived through it has time to say so.
         """
         now_on = self._clock.monotonic()
-        worker_lease = round(self._limits.lease_seconds_default * MICROS)
+        least, most = (
+            round(lease * MICROS) for lease in (self._limits.lease_seconds_default, self._limits.lease_seconds_max)
+        )
         for row in await self._store.leased():
             job = make_job(await self._plan(row), row.run_id, _dispatch(row), NULL, row.details)
-            length = length_of(job, worker_lease)
             started_at = row.started_at if row.started_at is not None else self._clock.now()
+            # As long as the worker was promised.
+            promised = 0 if row.due_at is None else min(row.due_at - started_at, most)
+            length = length_of(job, max(least, promised))
             spent = max(0, self._clock.now() - started_at)
             lease = Lease(
                 job=job,
@@ -126,12 +130,13 @@ class Timers:
             lease.recorded = True
 
     def _start_of(self, lease: Lease) -> Direct:
-        left = lease.ends_on - self._clock.monotonic()
+        # By the monotonic clock from the start on, so that nobody's lease changes with the time of day.
+        lease_until = lease.started_at + lease.ends_on - lease.granted_on
         return Direct(
             lease.job.run_id,
             StartAttempt(lease.job.step, lease.job.attempt, lease.worker, lease.started_at),
             details=lease.details,
-            lease_until=self._clock.now() + left,
+            lease_until=lease_until,
         )
 
     async def _end_leases(self) -> None:
@@ -148,7 +153,7 @@ class Timers:
         for lease, changed in zip(leases, await self._settle(endings), strict=True):
             if changed is not True:
                 # The attempt was over before: nothing else ends a lease that nobody reports on.
-                self._gateway.withdraw(lease.job.run_id, lease.job.step, lease.job.attempt)
+                self._gateway.take_back(lease.job.run_id, lease.job.step, lease.job.attempt)
 
     def _ending(self, lease: Lease, now_on: int) -> TimeOutAttempt | LoseAttempt:
         job = lease.job
@@ -187,11 +192,7 @@ class Timers:
             try:
                 page, following = await self._store.pending(self._place, SWEEP_MAX)
                 await self._publish(
-                    [
-                        row
-                        for row in page
-                        if not self._queue.holds(row.run_id, row.step) and not self._has_begun(row)
-                    ]
+                    [row for row in page if not self._queue.holds(row.run_id, row.step) and not self._has_begun(row)]
                 )
             except BaseException:
                 self._gateway.overflowed = True

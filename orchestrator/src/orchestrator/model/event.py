@@ -11,7 +11,7 @@ import msgspec
 from orchestrator.model.times import Time
 
 
-class Failure(msgspec.Struct, frozen=True, array_like=True):
+class Failure(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An error as its handler, or the orchestrator, put it."""
 
     type: str
@@ -19,11 +19,12 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     stack: str = ""
 
 
-class _Event(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class _Event(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    # Not looked at by the garbage collector: values of values cannot make a cycle.
     at: Time
 
 
-class RunStarted(_Event, frozen=True, tag=True):
+class RunStarted(_Event, frozen=True, tag=True, gc=False):
     """A run was accepted."""
 
     workflow_id: str
@@ -31,7 +32,7 @@ class RunStarted(_Event, frozen=True, tag=True):
     deadline: Time | None = None
 
 
-class StepQueued(_Event, frozen=True, tag=True):
+class StepQueued(_Event, frozen=True, tag=True, gc=False):
     """An attempt of a step waits for a worker."""
 
     step: int
@@ -39,7 +40,7 @@ class StepQueued(_Event, frozen=True, tag=True):
     alone: bool = False
 
 
-class AttemptStarted(_Event, frozen=True, tag=True):
+class AttemptStarted(_Event, frozen=True, tag=True, gc=False):
     """A worker took the job."""
 
     step: int
@@ -47,14 +48,14 @@ class AttemptStarted(_Event, frozen=True, tag=True):
     worker: str
 
 
-class StepCompleted(_Event, frozen=True, tag=True):
+class StepCompleted(_Event, frozen=True, tag=True, gc=False):
     """The first result of the current attempt; its payload is stored beside the event."""
 
     step: int
     attempt: int
 
 
-class AttemptFailed(_Event, frozen=True, tag=True):
+class AttemptFailed(_Event, frozen=True, tag=True, gc=False):
     """The handler reported an error, or the attempt's timeout ran out; counts against ``maxRetries``."""
 
     step: int
@@ -64,7 +65,7 @@ class AttemptFailed(_Event, frozen=True, tag=True):
     timed_out: bool = False
 
 
-class AttemptLost(_Event, frozen=True, tag=True):
+class AttemptLost(_Event, frozen=True, tag=True, gc=False):
     """The worker gave no sign of life; counts against ``lost_attempts_max``."""
 
     step: int
@@ -73,57 +74,57 @@ class AttemptLost(_Event, frozen=True, tag=True):
     retry_at: Time | None
 
 
-class AttemptReleased(_Event, frozen=True, tag=True):
+class AttemptReleased(_Event, frozen=True, tag=True, gc=False):
     """The worker gave the job back unharmed; counts against nothing."""
 
     step: int
     attempt: int
 
 
-class StepFailed(_Event, frozen=True, tag=True):
+class StepFailed(_Event, frozen=True, tag=True, gc=False):
     """No attempt is left: the step is a dead letter."""
 
     step: int
     attempt: int
 
 
-class StepCancelled(_Event, frozen=True, tag=True):
+class StepCancelled(_Event, frozen=True, tag=True, gc=False):
     """The run ended before the step did."""
 
     step: int
     attempt: int
 
 
-class RunWaiting(_Event, frozen=True, tag=True):
+class RunWaiting(_Event, frozen=True, tag=True, gc=False):
     """Every open step waits for its next attempt."""
 
 
-class RunResumed(_Event, frozen=True, tag=True):
+class RunResumed(_Event, frozen=True, tag=True, gc=False):
     """A step of a waiting run is queued again."""
 
 
-class RunCompleted(_Event, frozen=True, tag=True):
+class RunCompleted(_Event, frozen=True, tag=True, gc=False):
     """The last step completed; its result is the run's output."""
 
 
-class RunFailed(_Event, frozen=True, tag=True):
+class RunFailed(_Event, frozen=True, tag=True, gc=False):
     """A step failed for good."""
 
     step: int
     failure: Failure
 
 
-class RunCancelled(_Event, frozen=True, tag=True):
+class RunCancelled(_Event, frozen=True, tag=True, gc=False):
     """A client cancelled the run."""
 
     reason: str = ""
 
 
-class RunTimedOut(_Event, frozen=True, tag=True):
+class RunTimedOut(_Event, frozen=True, tag=True, gc=False):
     """The workflow's timeout ran out."""
 
 
-class RunRedriven(_Event, frozen=True, tag=True):
+class RunRedriven(_Event, frozen=True, tag=True, gc=False):
     """A person gave a dead letter another chance; its steps have a fresh budget."""
 
     step: int

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Sequence
+from typing import Final
 
 from orchestrator.model.job import Job
 from orchestrator.model.run import RunId
+
+_GONE_MAX: Final = 100
+"""Withdrawn jobs that may stay in memory when few others are held."""
 
 
 class EmbeddedQueue:
@@ -17,6 +21,8 @@ class EmbeddedQueue:
         self._bytes_max = bytes_max
         self._bytes = 0
         self._arrivals = 0
+        self._gone = 0
+        """Entries of the queues below whose job is held no more."""
         self._held: dict[tuple[RunId, int], Job] = {}
         self._shared: dict[str, deque[tuple[int, Job]]] = {}
         self._alone: dict[str, deque[tuple[int, Job]]] = {}
@@ -60,6 +66,8 @@ class EmbeddedQueue:
             job = queue.popleft()[1]
             if self._release(job):
                 taken.append(job)
+            else:
+                self._gone -= 1
             if not queue:
                 queues.remove(queue)
         return taken
@@ -70,6 +78,7 @@ class EmbeddedQueue:
             job = min(queues, key=lambda queue: queue[0][0]).popleft()[1]
             if self._release(job):
                 return job
+            self._gone -= 1
         return None
 
     def waiting_alone(self, actions: Collection[str]) -> int:
@@ -87,6 +96,9 @@ class EmbeddedQueue:
         job = self._held.get((run_id, step))
         if job is not None:
             self._release(job)
+            self._gone += 1
+            if self._gone > max(len(self._held), _GONE_MAX):
+                self._purge()
 
     def holds(self, run_id: RunId, step: int) -> bool:
         """See `ports.queue.JobQueue.holds`."""
@@ -98,6 +110,17 @@ class EmbeddedQueue:
         for job in self._held.values():
             counts[job.action] = counts.get(job.action, 0) + 1
         return counts
+
+    def _purge(self) -> None:
+        """Let go of withdrawn jobs: they would stay in memory until their turn, which may never come."""
+        self._gone = 0
+        for queues in (self._shared, self._alone):
+            for action, queue in list(queues.items()):
+                kept = deque(entry for entry in queue if self._held.get((entry[1].run_id, entry[1].step)) is entry[1])
+                if kept:
+                    queues[action] = kept
+                else:
+                    del queues[action]
 
     def _release(self, job: Job) -> bool:
         """Stop holding a job; False when it was withdrawn before. Its place in a queue is skipped later."""

@@ -17,7 +17,8 @@ from orchestrator.model.errors import DataFolderInUse
 FILE_NAME: Final = "orchestrator.db"
 LOCK_NAME: Final = "orchestrator.lock"
 
-_CACHE_KIB: Final = 64 * 1024
+_WRITER_CACHE_KIB: Final = 64 * 1024
+_READER_CACHE_KIB: Final = 16 * 1024
 CHECKPOINT_CHANGES: Final = 300
 """Rows changed between two checkpoints of the write-ahead log: some ten megabytes of it, copied in milliseconds. The
 file itself keeps its size, for to grow it again costs more at every flush than to write over it."""
@@ -52,7 +53,7 @@ class Database:
                 self.writer.execute("PRAGMA journal_mode=WAL")
                 self.writer.execute("PRAGMA synchronous=FULL")
                 self.writer.execute("PRAGMA wal_autocheckpoint=0")
-                self.reader = stack.enter_context(contextlib.closing(_connect(str(self.path))))
+                self.reader = stack.enter_context(contextlib.closing(_connect(str(self.path), _READER_CACHE_KIB)))
             _migrate(self.writer)
             if self.reader is not self.writer:
                 self.reader.execute("PRAGMA query_only=1")
@@ -85,10 +86,10 @@ class Database:
         self._stack.close()
 
 
-def _connect(target: str) -> sqlite3.Connection:
+def _connect(target: str, cache_kib: int = _WRITER_CACHE_KIB) -> sqlite3.Connection:
     # One loop uses the connections; the check would only forbid closing them from the thread that outlives it.
     connection = sqlite3.connect(target, isolation_level=None, cached_statements=256, check_same_thread=False)
-    connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+    connection.execute(f"PRAGMA cache_size=-{cache_kib}")
     connection.execute("PRAGMA temp_store=MEMORY")
     connection.execute("PRAGMA busy_timeout=10000")
     return connection

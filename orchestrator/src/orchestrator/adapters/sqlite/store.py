@@ -77,10 +77,12 @@ class SqliteStore:
             self._database.committed()
 
     def _remember(self, touched: dict[RunId, Known]) -> None:
+        """Keep open runs, the one unused for longest first to go; hardly anything is asked of a run that has ended."""
         known = self._known
-        known.update(touched)
-        for run_id in touched:
-            known.move_to_end(run_id)
+        for run_id, run in touched.items():
+            known.pop(run_id, None)
+            if run.state.is_open:
+                known[run_id] = run
         while len(known) > self._runs_cached_max:
             known.popitem(last=False)
 
