@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -19,6 +20,9 @@ from tests.simulation.options import Fault, definition_of
 from tests.simulation.process import Request
 from tests.simulation.world import ConnectionLost, World, ask
 
+_T = TypeVar("_T")
+
+LATE_SECONDS_MAX: Final = 0.1
 WORKFLOWS: Final = ("bread", "cake", "pie")
 
 
@@ -37,7 +41,9 @@ class Clients:
         world = self._world
         raw = msgspec.json.encode(definition_of(world.draw, workflow_id, world.options.faults))
         world.journal.note(f"define {raw.decode()}")
-        await self._insist("define", ask(lambda orchestrator: orchestrator.define(raw)))
+        workflow, _ = await self._insist("define", ask(lambda orchestrator: orchestrator.define(raw)))
+        if workflow.version > 1:
+            world.journal.met("workflow has another version")
 
     async def start(self) -> None:
         """Start all runs, spread over the time of the faults; some workflows change meanwhile."""
@@ -143,7 +149,9 @@ class Clients:
         journal = self._world.journal
 
         async def request(orchestrator: Orchestrator, gone: Gone) -> RunView:
+            began = journal.second()
             run = await orchestrator.run(run_id, wait, gone)
+            self._check_wait(run, began)
             events = await orchestrator.events(run_id, 0)
             if len(events) < journal.seen.get(run_id, 0):
                 journal.violate("I14", f"{run_id} had {journal.seen[run_id]} events and has {len(events)}")
@@ -151,6 +159,15 @@ class Clients:
             return run
 
         return request
+
+    def _check_wait(self, run: RunView, began: float) -> None:
+        """Who waits for the end of a run is told of it at once."""
+        if run.end_time is None or self._world.options.has(Fault.COMMITS_UNSURE):
+            return
+        journal = self._world.journal
+        ended = journal.events[RunId(run.run_id)][-1].second
+        if (late := journal.second() - max(began, ended)) > LATE_SECONDS_MAX:
+            journal.violate("I13", f"{run.run_id} had ended {late} s before those who waited for it were told")
 
     async def _cancel(self, run_id: RunId) -> None:
         journal = self._world.journal
@@ -184,14 +201,13 @@ class Clients:
         except OrchestratorError as error:
             journal.note(f"{letter_id} was not settled: {error!r}")
 
-    async def _insist(self, name, request):
+    async def _insist(self, name: str, request: Request[_T]) -> _T:
         draw = self._world.draw
         return await self._world.insist(name, request, lambda: draw.uniform(0.05, 0.6))
 
-    def _spawn(self, coroutine, name) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         self.busy += 1
-        task = self._world.spawn(coroutine, name)
-        task.add_done_callback(self._done)
+        self._world.launch(coroutine, name).add_done_callback(self._done)
 
-    def _done(self, task) -> None:
+    def _done(self, task: asyncio.Task[None]) -> None:
         self.busy -= 1

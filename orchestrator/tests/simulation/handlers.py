@@ -91,5 +91,5 @@ def _odd_reports(job: JobOut) -> list[tuple[str, Raw]]:
         ("another step", Raw(msgspec.json.encode({"jobId": f"{job.workflow_run_id}:77", "attempt": 1}))),
         ("no job id", Raw(b'{"jobId":"nonsense","attempt":1}')),
         ("no job", Raw(b'{"result":1}')),
-        ("later attempt", Raw(msgspec.json.encode({"jobId": job.job_id, "attempt": job.attempt + 1}))),
+        ("later attempt", Raw(msgspec.json.encode({"jobId": job.job_id, "attempt": job.attempt + 50}))),
     ]

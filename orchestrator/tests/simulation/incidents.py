@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.simulation.options import ALL_ACTIONS, Fault
 from tests.simulation.process import POINTS
-from tests.simulation.worker import SimulatedWorker, Style
+from tests.simulation.worker import SCRIPT, SimulatedWorker, Style
 from tests.simulation.world import World
 
 JUMP_SECONDS_MAX: Final = 7_200.0
@@ -29,35 +29,37 @@ class Fleet:
             for worker in [worker for worker in self.workers if not worker.alive]:
                 self.workers.remove(worker)
                 again = world.draw.random() < 0.3 and not world.healed
-                self._start(worker.worker_id if again else self._name(), self._style())
+                style = self._style()
+                self._start(style, worker.worker_id if again and style.heartbeats else "")
             if len(self.workers) < world.options.workers:
-                self._start(self._name(), self._style())
+                self._start(self._style())
             await asyncio.sleep(world.draw.uniform(0.1, 0.8))
 
     def heal(self) -> None:
         """Make sure that somebody has a handler for everything."""
-        self._start(self._name(), Style(ALL_ACTIONS, 3, 2.0, 5.0, combined=False))
+        self._start(Style(ALL_ACTIONS, 3, 2.0, 5.0, combined=False, heartbeats=True))
 
-    def _name(self) -> str:
-        self._made += 1
-        return f"w{self._made}"
-
-    def _start(self, name: str, style: Style) -> None:
+    def _start(self, style: Style, name: str = "") -> None:
+        if not name:
+            self._made += 1
+            name = f"{'worker' if style.heartbeats else SCRIPT}-{self._made}"
         self._world.journal.note(f"{name} starts: {style}")
         self.workers.append(SimulatedWorker(self._world, name, style))
 
     def _style(self) -> Style:
         draw = self._world.draw
-        actions = ALL_ACTIONS
+        actions: tuple[str, ...] = ALL_ACTIONS
         if draw.random() < 0.4 and not self._world.healed:
             actions = tuple(draw.sample(ALL_ACTIONS, draw.randint(1, len(ALL_ACTIONS))))
-        combined = draw.random() < 0.3
+        script = draw.random() < 0.2
+        combined = script or draw.random() < 0.3
         return Style(
             actions=actions,
             concurrency=1 if combined else draw.randint(1, 4),
-            lease=draw.choice((1.0, 1.6, 3.0)),
+            lease=draw.choice((5.0, 9.0)) if script else draw.choice((1.0, 1.6, 3.0)),
             wait=draw.choice((0.0, 0.4, 5.0)),
             combined=combined,
+            heartbeats=not script,
         )
 
 
@@ -97,6 +99,7 @@ class Incidents:
         world = self._world
         jump = world.draw.choice((0.5, 3.0, 60.0, JUMP_SECONDS_MAX)) * world.draw.choice((-1, 1))
         world.wall_offset += jump
+        world.wall_offset_max = max(world.wall_offset_max, world.wall_offset)
         world.journal.met("clock was set forward" if jump > 0 else "clock was set back")
 
     def _crash(self) -> None:

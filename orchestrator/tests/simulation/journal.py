@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from orchestrator.model.dead_letter import DeadLetter
-from orchestrator.model.event import Event
+from orchestrator.model.event import AttemptFailed, Event
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId
 from orchestrator.ports.store import RunChange
@@ -39,8 +39,8 @@ class Grant:
     payload: bytes
     lease: float
     """Seconds a sign of life is good for."""
-    seen_on: float
-    """The last sign of life of the worker about this attempt."""
+    signs: list[float]
+    """When the worker gave a sign of life about this attempt; the grant is the first."""
     missed: int = 0
     """Heartbeats in a row that left it out."""
 
@@ -118,6 +118,8 @@ class Journal:
             for event in change.events:
                 self.events[run_id].append(Committed(second, life, event))
                 self.note(f"{run_id} {event}")
+                timed_out = isinstance(event, AttemptFailed) and event.timed_out
+                self.sometimes["AttemptTimedOut" if timed_out else type(event).__name__] += 1
             if change.result is not None:
                 self.results[run_id, change.result[0]].append(change.result[1])
             if change.dead_letter is not None:

@@ -69,6 +69,8 @@ class Options:
     """Share of the transactions or reads that meet one of the store's faults."""
     incident_seconds: float
     """Mean time between two incidents: deaths, crashes, jumps of the clock."""
+    page: int
+    """Rows that the timers read at once."""
     limits: Limits
 
     def has(self, fault: Fault) -> bool:
@@ -78,9 +80,9 @@ class Options:
     def __str__(self) -> str:
         faults = ", ".join(sorted(self.faults)) or "none"
         return (
-            f"seed {self.seed}: {self.runs} runs, {self.workers} workers, {self.fault_seconds:.0f} s of faults ({faults}); "
-            f"network {self.network_rate:.2f}, store {self.store_rate:.2f}, an incident every "
-            f"{self.incident_seconds:.1f} s; queue {self.limits.ready_jobs_max}, "
+            f"seed {self.seed}: {self.runs} runs, {self.workers} workers, {self.fault_seconds:.0f} s of faults "
+            f"({faults}); network {self.network_rate:.2f}, store {self.store_rate:.2f}, an incident every "
+            f"{self.incident_seconds:.1f} s; queue {self.limits.ready_jobs_max}, page {self.page}, "
             f"batch {self.limits.batch_commands_max}, waiting {self.limits.commands_waiting_max}, "
             f"cached runs {self.limits.open_runs_cached_max}"
         )
@@ -100,6 +102,7 @@ def options_of(seed: int) -> Options:
         network_rate=draw.choice((0.02, 0.1, 0.25)),
         store_rate=draw.choice((0.01, 0.05, 0.15)),
         incident_seconds=draw.uniform(0.5, 3),
+        page=draw.choice((1, 2, 1_000)),
         limits=_limits(draw, faults),
     )
 

@@ -20,8 +20,8 @@ from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Time
 from tests.simulation.journal import Journal
-from tests.simulation.options import Options
-from tests.simulation.store import Draw, FaultyStore
+from tests.simulation.options import Fault, Options
+from tests.simulation.store import FaultyStore
 
 _T = TypeVar("_T")
 
@@ -43,9 +43,12 @@ class Surroundings(Protocol):
     journal: Journal
     database: Database
     chance: random.Random
-    strikes: Draw
     wall_offset: float
     """Seconds by which the time of day was set."""
+
+    def strikes(self, fault: Fault) -> bool:
+        """Say whether a fault strikes here and now."""
+        ...
 
 
 class SimulatedClock:
@@ -151,7 +154,7 @@ class Process:
     async def _recovered(self) -> None:
         """A lease that was found in the store begins anew."""
         for row in await self.store.leased():
-            self._journal.grants[row.run_id, row.step, row.attempt][-1].seen_on = self._journal.second()
+            self._journal.grants[row.run_id, row.step, row.attempt][-1].signs.append(self._journal.second())
             self._journal.met("lease outlived its orchestrator")
 
     def handle(self, request: Request[_T], gone: Gone) -> asyncio.Task[_T]:

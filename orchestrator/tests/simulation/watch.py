@@ -55,7 +55,8 @@ def heartbeat(world: World, worker_id: str, body: HeartbeatBody) -> Request[Hear
             key = (*lease.key, lease.job.attempt)
             grant = world.journal.grants[key][-1]
             if key in named:
-                grant.seen_on, grant.missed = world.journal.second(), 0
+                grant.signs.append(world.journal.second())
+                grant.missed = 0
             else:
                 grant.missed += 1
         return answer
@@ -74,10 +75,8 @@ def _granted(world: World, worker_id: str, job: JobOut) -> None:
     for earlier in journal.grants[key]:
         if earlier.life == life:
             journal.violate("I10", f"{job.job_id} attempt {attempt} went to {earlier.worker} and to {worker_id}")
-    if any(
-        AttemptStarted == type(one.event) and one.event.step == step and one.event.attempt == attempt
-        for one in journal.events[run_id]
-    ):
+    committed = [one.event for one in journal.events[run_id] if isinstance(one.event, AttemptStarted)]
+    if any((event.step, event.attempt) == (step, attempt) for event in committed):
         journal.violate("I10", f"{job.job_id} attempt {attempt} was recorded as started and handed out again")
     if run_id in journal.cancelled:
         journal.violate("I11", f"{job.job_id} went out after its run's cancel was answered")
@@ -86,5 +85,5 @@ def _granted(world: World, worker_id: str, job: JobOut) -> None:
     if job.alone:
         journal.met("suspect ran alone")
     now = journal.second()
-    grant = Grant(now, life, worker_id, job.action, job.alone, bytes(job.payload), job.lease, seen_on=now)
+    grant = Grant(now, life, worker_id, job.action, job.alone, bytes(job.payload), job.lease, [now])
     journal.grants[key].append(grant)

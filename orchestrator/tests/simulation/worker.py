@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -21,6 +21,8 @@ from tests.simulation.world import ConnectionLost, World, ask
 
 _T = TypeVar("_T")
 
+SCRIPT: Final = "script"
+"""How a worker that sends no heartbeats is called."""
 Held = tuple[str, int]
 """Job id and attempt."""
 
@@ -35,6 +37,8 @@ class Style:
     wait: float
     combined: bool
     """Whether it has one job at a time, and asks for the next in the call that reports the last."""
+    heartbeats: bool
+    """Whether it sends any; a script asks for a long lease in their place."""
 
 
 class SimulatedWorker:
@@ -55,10 +59,12 @@ class SimulatedWorker:
         self._finished = asyncio.Event()
         self._thawed = asyncio.Event()
         self._thawed.set()
-        loops = [self._exchanges(), self._heartbeats()]
+        loops = [self._exchanges()]
+        if style.heartbeats:
+            loops.append(self._heartbeats())
         if not style.combined:
             loops.append(self._reports())
-        self._tasks = [world.spawn(loop, f"{worker_id} {loop.__name__}") for loop in loops]
+        self._tasks = [world.launch(loop, f"{worker_id} loop {number}") for number, loop in enumerate(loops)]
 
     # --- what befalls it -----------------------------------------------------------------------------------------
 
@@ -143,9 +149,14 @@ class SimulatedWorker:
             await asyncio.sleep(self._world.draw.uniform(0.05, 0.5))
 
     async def _heartbeats(self) -> None:
+        beaten = 0.0
         while True:
-            await asyncio.sleep(self._pause())
+            # A job that was taken meanwhile may ask for more frequent beats.
+            await asyncio.sleep(min(0.1, self._pause()))
             await self._thawed.wait()
+            if self._world.journal.second() - beaten < self._pause():
+                continue
+            beaten = self._world.journal.second()
             if not self.in_hand or not self._registered or self._world.journal.second() < self._muted_until:
                 continue
             body = HeartbeatBody(
@@ -231,7 +242,7 @@ class SimulatedWorker:
         for other in [other for other in self.in_hand if other[0] == job.job_id]:
             self._drop(other)
         self._jobs[held] = job
-        self.in_hand[held] = self._world.spawn(self._work(job), f"{self.worker_id} {held}")
+        self.in_hand[held] = self._world.launch(self._work(job), f"{self.worker_id} {held}")
 
     def _stop(self, attempts: list[AttemptRef]) -> None:
         for ref in attempts:

@@ -35,12 +35,14 @@ class World:
         self.database = database
         self.draw = random.Random(f"world {seed}")
         self.chance = random.Random(f"chance {seed}")
-        self.wall_offset = 0.0
+        self.wall_offset = self.wall_offset_max = 0.0
         self.healed = False
         self.process: Process | None = None
         self.late_packets = 0
         """Repetitions under way: they may change something when everybody has gone home."""
         self._lives: list[Process] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Held here, for the loop does not."""
 
     # --- chance --------------------------------------------------------------------------------------------------
 
@@ -67,19 +69,27 @@ class World:
         """From now on nothing goes wrong."""
         self.healed = True
         self.journal.note("everything heals")
+        # A timer that was set when the clock was ahead waits until the time of day is there.
+        self.wall_offset = self.wall_offset_max
         if self.process is not None:
             self.process.dies_at = None
 
     # --- tasks ---------------------------------------------------------------------------------------------------
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        """Start something of the world that nobody waits for."""
+        _ = self.launch(coroutine, name)
+
+    def launch(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start something of the world; its failure is a violation."""
 
         def over(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
             if not task.cancelled() and (error := task.exception()) is not None:
                 self.journal.violate("no surprises", f"{name}: {error!r}")
 
         task = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
         task.add_done_callback(over)
         return task
 
@@ -120,7 +130,10 @@ class World:
                 await asyncio.sleep(self.draw.uniform(0.1, 2))
                 raise ConnectionLost
             if self.strikes(Fault.CALL_REPEATED):
-                self.spawn(self._repeat(request), f"{name} again")
+                self.spawn(self._repeat(request, self.draw.choice((0.001, 0.1, 4.0))), f"{name} again")
+            if self.strikes(Fault.PIPELINE_TINY):
+                for _ in range(4):
+                    self.spawn(self._repeat(request, 0), f"{name} in a crowd")
             answer = await self._deliver(request, gone)
             if self.strikes(Fault.ANSWER_LOST):
                 await asyncio.sleep(self.draw.uniform(0.1, 2))
@@ -148,14 +161,16 @@ class World:
             raise ConnectionLost
         return task.result()
 
-    async def _repeat(self, request: Request[_T]) -> None:
+    async def _repeat(self, request: Request[_T], later: float) -> None:
         """The same packets arrive again; nobody reads the answer."""
         self.late_packets += 1
         try:
-            await asyncio.sleep(self.draw.choice((0.001, 0.1, 4.0)))
+            await asyncio.sleep(later)
             await self._deliver(request, asyncio.get_running_loop().create_future())
-        except (ConnectionLost, OrchestratorError):
-            pass
+        except ConnectionLost:
+            return
+        except OrchestratorError as error:
+            self.journal.met(f"answered {error.code}")
         finally:
             self.late_packets -= 1
 

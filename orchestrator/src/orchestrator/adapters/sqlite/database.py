@@ -19,7 +19,7 @@ LOCK_NAME: Final = "orchestrator.lock"
 
 _WRITER_CACHE_KIB: Final = 64 * 1024
 _READER_CACHE_KIB: Final = 16 * 1024
-CHECKPOINT_CHANGES: Final = 300
+CHECKPOINT_CHANGES: Final = 5_000
 """Rows changed between two checkpoints of the write-ahead log: some ten megabytes of it, copied in milliseconds. The
 file itself keeps its size, for to grow it again costs more at every flush than to write over it."""
 
