@@ -16,6 +16,7 @@ from msgspec.structs import fields
 from orchestrator.model.limits import Limits
 
 PREFIX: Final = "ORCHESTRATOR_"
+LOCAL_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _CONFIG: Final = PREFIX + "CONFIG"
 _CLIENT_VARIABLES: Final = frozenset({PREFIX + "URL", _CONFIG})
 """Variables with the prefix that are no settings of the server."""
@@ -49,10 +50,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         given = frozenset(name.strip() for name in self.hosts.split(",") if name.strip())
         if "*" in given:
             return None
-        local = self.host in ("127.0.0.1", "localhost", "::1")
-        if not local and not given:
+        if not self.is_local and not given:
             return None
-        return given | {"localhost", "127.0.0.1", "::1", self.host}
+        return given | LOCAL_HOSTS | {self.host}
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host in LOCAL_HOSTS
 
 
 _LIMITS: Final = frozenset(field.name for field in fields(Limits))

@@ -20,7 +20,8 @@ from orchestrator.api.workers import Drain, Exchange, Heartbeat, Worker, Workers
 from orchestrator.api.workflows import Trigger, Version, Versions, Workflow, Workflows
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.model.errors import OrchestratorError
-from orchestrator.model.problem import HostRefused
+from orchestrator.model.problem import HostRefused, error_kinds
+from orchestrator.pages import render
 from orchestrator.pages.assets import ASSET_HEADERS, asset
 
 Scope = dict[str, Any]
@@ -28,7 +29,6 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -67,6 +67,7 @@ def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None) -> Asgi:
         "/dead-letters/{letter_id}/redrive": Redrive(orchestrator),
         "/health/live": Live(orchestrator),
         "/health/ready": Ready(orchestrator),
+        "/errors/{code}": _Errors(),
         "/openapi.json": _OpenApi(),
         "/assets/{name}": _Assets(),
     }
@@ -128,6 +129,21 @@ def _is_loopback(host: str) -> bool:
 class _Home:
     async def on_get(self, req: Request, resp: Response) -> None:
         raise falcon.HTTPFound("/workflow/runs")
+
+
+class _Errors:
+    """What the ``type`` of a problem points to."""
+
+    async def on_get(self, req: Request, resp: Response, code: str) -> None:
+        http.check_parameters(req, ())
+        kind = error_kinds().get(code)
+        if kind is None:
+            raise falcon.HTTPNotFound
+        if http.wants_html(req):
+            page = render.error_page(kind.status, kind.title, kind.meaning, base_url=http.base_url(req))
+            http.send_page(req, resp, page)
+        else:
+            http.send_json(resp, kind)
 
 
 class _OpenApi:

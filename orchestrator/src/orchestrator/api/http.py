@@ -14,7 +14,14 @@ from falcon.asgi import Request, Response
 from orchestrator.app.waits import Gone
 from orchestrator.model.errors import FieldError, InvalidRequest, OrchestratorError, TooLarge
 from orchestrator.model.limits import Limits
-from orchestrator.model.problem import ParameterInvalid, Problem, problem_of
+from orchestrator.model.problem import (
+    Fault,
+    MethodNotAllowed,
+    ParameterInvalid,
+    PathNotFound,
+    Problem,
+    problem_of,
+)
 from orchestrator.pages import render
 from orchestrator.pages.assets import HEADERS, etag
 
@@ -157,33 +164,22 @@ async def on_http_error(
     req: Request, resp: Response, error: falcon.HTTPError, params: dict[str, Any], **_: Any
 ) -> None:
     """Answer what the router or the parser refuse."""
-    status = int(error.status[:3]) if isinstance(error.status, str) else int(error.status)
-    title = error.title or falcon.code_to_http_status(status)[4:]
-    code = title.lower().replace(" ", "-")
-    detail = str(error.description or "")
-    if status == 404:
-        code, title, detail = "path-not-found", "There is nothing here", f"{req.path} is no path of the API"
-    elif status == 405:
-        code, title, detail = "method-not-allowed", "The method is not allowed", f"{req.method} is not for {req.path}"
+    ours: OrchestratorError
+    if isinstance(error, falcon.HTTPNotFound):
+        ours = PathNotFound(f"{req.path} is no path of the API")
+    elif isinstance(error, falcon.HTTPMethodNotAllowed):
+        ours = MethodNotAllowed(f"{req.method} is not for {req.path}")
+    else:
+        ours = InvalidRequest(": ".join(part for part in (error.title, error.description) if part))
     if error.headers:
         resp.set_headers(error.headers)
-    send_problem(req, resp, Problem(type=f"/errors/{code}", title=title, status=status, detail=detail, code=code))
+    send_problem(req, resp, problem_of(ours))
 
 
 async def on_fault(req: Request, resp: Response, error: Exception, params: dict[str, Any], **_: Any) -> None:
     """Answer a bug of ours, without telling the world about our insides."""
     _log.error("%s %s failed", req.method, req.path, exc_info=error)
-    send_problem(
-        req,
-        resp,
-        Problem(
-            type="/errors/fault",
-            title="The orchestrator has a fault",
-            status=500,
-            detail="Its log says more. The request may be repeated.",
-            code="fault",
-        ),
-    )
+    send_problem(req, resp, problem_of(Fault("its log says more; the request may be repeated")))
 
 
 def send_problem(req: Request, resp: Response, problem: Problem) -> None:

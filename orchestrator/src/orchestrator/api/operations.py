@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from orchestrator.app.orchestrator import CancelBody, TriggerBody
 from orchestrator.model.definition import DefinitionBody
 from orchestrator.model.limits import Limits
+from orchestrator.model.problem import ErrorKind
 from orchestrator.model.status import RunStatus
 from orchestrator.model.view import (
     DeadLetterView,
@@ -392,5 +393,15 @@ OPERATIONS: Final = (
         "Whether it takes work",
         (Answer(200, "It does", Health),),
         (403, 503),
+    ),
+    Operation(
+        "get",
+        "/errors/{code}",
+        "explainError",
+        "service",
+        "Say what the type of a problem stands for",
+        (Answer(200, "The kind of error", ErrorKind, HTML),),
+        (400, 403, 404),
+        (Parameter("code", "The code of a problem", "path", {"type": "string", "pattern": "^[a-z-]+$"}),),
     ),
 )

@@ -114,7 +114,7 @@ class Gateway:
         intake = Reports(self._limits)
         body = intake.read(raw)
         wait = self._wait(body.wait)
-        if len(intake.reports) + len(intake.rejected) > self._limits.results_per_call_max:
+        if intake.count > self._limits.results_per_call_max:
             most = self._limits.results_per_call_max
             raise InvalidField("too many results", [FieldError("results", f"more than {most:,}", "send fewer a call")])
         if intake.reports:

@@ -74,6 +74,10 @@ def server(
                 stack.enter_context(recorded(None if settings.memory else settings.data, "server", url))
             kept = "nothing is kept" if settings.memory else f"data in {settings.data}"
             output.say(f"orchestrator is ready at {url} ({kept}); Ctrl-C stops it")
+            if not settings.is_local:
+                output.say(
+                    f"warning: everyone who reaches {settings.host} can do everything: this version knows no users"
+                )
 
         try:
             bootstrap.run_server(settings, on_ready)

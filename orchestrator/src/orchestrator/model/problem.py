@@ -46,6 +46,58 @@ class HostRefused(OrchestratorError):
     http_status = 403
 
 
+class PathNotFound(OrchestratorError):
+    """No resource of the API has this path; ``/openapi.json`` lists those there are."""
+
+    code = "path-not-found"
+    title = "There is nothing here"
+    http_status = 404
+
+
+class MethodNotAllowed(OrchestratorError):
+    """The path exists, but not for this method; the header Allow lists those it takes."""
+
+    code = "method-not-allowed"
+    title = "The method is not allowed"
+    http_status = 405
+
+
+class Fault(OrchestratorError):
+    """A bug of the orchestrator; its log says more. The request may be repeated."""
+
+    code = "fault"
+    title = "The orchestrator has a fault"
+    http_status = 500
+
+
+class ErrorKind(msgspec.Struct, kw_only=True):
+    """What a ``type`` of a problem stands for."""
+
+    code: str
+    title: str
+    status: int
+    meaning: str
+    retryable: bool
+    """Whether the same request may succeed later."""
+
+
+def error_kinds() -> dict[str, ErrorKind]:
+    """List all kinds of errors by their code."""
+    kinds: dict[str, ErrorKind] = {}
+    classes = OrchestratorError.__subclasses__()
+    while classes:
+        kind = classes.pop()
+        classes += kind.__subclasses__()
+        kinds[kind.code] = ErrorKind(
+            code=kind.code,
+            title=kind.title,
+            status=kind.http_status,
+            meaning=" ".join((kind.__doc__ or "").split()),
+            retryable=kind.retry_after is not None or kind.http_status == 500,
+        )
+    return dict(sorted(kinds.items()))
+
+
 def problem_of(error: OrchestratorError) -> Problem:
     """Write an error down."""
     return Problem(

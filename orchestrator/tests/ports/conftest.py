@@ -1,0 +1,39 @@
+"""Where the adapters of a port come from. A further adapter is a further value of `params`."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.ports.places import Place, SqliteFile, SqliteMemory
+
+settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=100)
+settings.register_profile("search", deadline=None, max_examples=5_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run the tests of this folder that are coroutines."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
+    asyncio.run(pyfuncitem.obj(**arguments))
+    return True
+
+
+@pytest.fixture(params=["sqlite file", "sqlite memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Where a store keeps what it was told."""
+    if request.param == "sqlite file":
+        yield SqliteFile(tmp_path / "data")
+        return
+    memory = SqliteMemory()
+    yield memory
+    memory.close()
