@@ -105,8 +105,7 @@ class Api:
         caller: Caller | None = None,
     ) -> Answer:
         """Send one request. A body that is not bytes goes in chunks, without a length."""
-        chunked = not isinstance(body, bytes)
-        caller = caller or Caller(body if chunked else [body])
+        caller = caller or Caller([body] if isinstance(body, bytes) else body)
         path, _, query = target.partition("?")
         sent = {"host": HOST, **{name.lower(): value for name, value in (headers or {}).items()}}
         if isinstance(body, bytes):

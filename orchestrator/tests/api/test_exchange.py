@@ -227,7 +227,8 @@ def test_a_worker_may_say_when_to_retry(api: Api, asked: object, waits: float) -
 def test_a_failure_may_say_nothing_at_all(api: Api) -> None:
     api.define("flow", "act", retry={"maxRetries": 0})
     api.register()
-    for error in ({}, None):
+    errors: tuple[dict[str, Any] | None, ...] = ({}, None)
+    for error in errors:
         run_id = api.trigger()
         (job,) = api.take()
         api.exchange(results=[{"jobId": job["jobId"], "attempt": 1, "status": "failed", "error": error}])

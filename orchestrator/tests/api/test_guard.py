@@ -157,7 +157,7 @@ def test_any_name_will_do_where_that_is_asked_for() -> None:
 
 
 def test_names_by_address_and_setting() -> None:
-    local = {"localhost", "127.0.0.1", "::1"}
+    local = frozenset({"localhost", "127.0.0.1", "::1"})
     assert Settings().names == local
     assert Settings(host="::1").names == local
     assert Settings(host="localhost", hosts=" a , ,b ").names == local | {"a", "b"}

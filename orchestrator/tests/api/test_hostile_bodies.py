@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from decimal import Decimal
+
 import pytest
 
 from tests.api.driver import Answer, Api, Caller, check_problem

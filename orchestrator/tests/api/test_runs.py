@@ -322,7 +322,7 @@ def several(api: Api) -> dict[str, str]:
     made = {}
     for name, workflow, result in (("good", "a", done), ("bad", "a", failed), ("waits", "b", failed)):
         made[name] = api.trigger(workflow)
-        api.exchange(results=[result(api.take()[0])])  # type: ignore[operator]
+        api.exchange(results=[result(api.take()[0])])
     made["stopped"] = api.trigger("b")
     api.post(f"/workflow/run/{made['stopped']}/cancel")
     made["open"] = api.trigger("a")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
@@ -13,9 +12,9 @@ from schemathesis import GenerationMode
 from schemathesis.checks import negative_data_rejection
 from schemathesis.config import SchemathesisConfig
 from schemathesis.python import asgi
-from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi.schemas import OpenApiSchema
 
-from orchestrator.api.app import make_app
+from orchestrator.api.app import Asgi, make_app
 from orchestrator.api.operations import OPERATIONS
 from orchestrator.bootstrap import open_orchestrator
 from orchestrator.model.limits import Limits
@@ -38,6 +37,8 @@ CASES: Final = [
 class Served:
     """The application and the orchestrator behind it, opened and closed by ASGI's lifespan events."""
 
+    _app: Asgi
+
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "lifespan":
             await self._app(scope, receive, send)
@@ -53,7 +54,7 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def document() -> Iterator[BaseSchema]:
+def document() -> OpenApiSchema:
     served = Served()
     with asgi.get_client(served) as client:
         client.post("/workflow/", json={"id": "flow", "steps": [{"action": "act"}], "retry": {"maxRetries": 0}})
@@ -85,10 +86,10 @@ def document() -> Iterator[BaseSchema]:
 
 
 @pytest.mark.parametrize(("name", "mode"), CASES)
-def test_answers_are_what_the_document_says(document: BaseSchema, name: str, mode: GenerationMode) -> None:
+def test_answers_are_what_the_document_says(document: OpenApiSchema, name: str, mode: GenerationMode) -> None:
     @settings(max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
     @given(case=document.find_operation_by_id(name).as_strategy(generation_mode=mode))
-    def check(case: schemathesis.Case) -> None:
+    def check(case: schemathesis.Case[Any]) -> None:
         case.call_and_validate(excluded_checks=[negative_data_rejection] if name == "exchange" else [])
 
     check()

@@ -1,4 +1,4 @@
-"""An orchestrator whose clock, crashes and workers are in the hands of a test; its timers look when they are told to."""
+"""An orchestrator whose clock, crashes and workers are in the hands of a test; its timers look when told to."""
 
 from __future__ import annotations
 

@@ -199,11 +199,13 @@ class Gateway:
 
     # --- what the pipeline asks for (see `pipeline.World`) ---------------------------------------------------------
 
-    def dispatch(self, jobs: list[Job]) -> None:
-        """Queue jobs, and wake the exchanges that wait for such."""
-        if not self._queue.publish(jobs):
+    def dispatch(self, jobs: list[Job]) -> bool:
+        """Queue jobs, and wake the exchanges that wait for such; say whether all of them fitted."""
+        fitted = self._queue.publish(jobs)
+        if not fitted:
             self.overflowed = True
         self._polls.wake_for(jobs)
+        return fitted
 
     def withdraw(self, run_id: RunId, step: int, attempt: int) -> None:
         """Take an attempt back from the queue or from the worker that has it."""

@@ -95,15 +95,19 @@ class Leases:
         lease.beats = 0
 
     def unrecorded(self, granted_before_on: int) -> list[Lease]:
-        """List the leases granted before a moment that the store does not know of; each is given once."""
+        """List the leases granted before a moment that the store does not know of."""
         found: list[Lease] = []
         for lease in self._fresh.values():
             if lease.granted_on > granted_before_on:
                 break
             found.append(lease)
-        for lease in found:
-            del self._fresh[lease.key]
         return found
+
+    def note_recorded(self, lease: Lease) -> None:
+        """The store knows of a lease now."""
+        lease.recorded = True
+        if self._fresh.get(lease.key) is lease:
+            del self._fresh[lease.key]
 
     def over(self, now_on: int) -> Iterator[Lease]:
         """Give the leases that have run out and the attempts that have timed out."""

@@ -31,8 +31,8 @@ RECORD_AFTER: Final = Duration(MICROS // 2)
 """How long a lease lasts before the store learns of it. Short jobs end sooner and never cost that write."""
 DUE_MAX: Final = 1_000
 """Timers fired in one look; the rest follow in the next."""
-SWEEP_MAX: Final = 1_000
-"""Rows read in one step of the sweep."""
+SWEEP_MAX: Final = 100
+"""Rows, with their payloads, read in one step of the sweep."""
 _BEGIN: Final = (0, 0)
 """Where a sweep begins."""
 CLEAN_SECONDS: Final = 60
@@ -127,7 +127,7 @@ class Timers:
         leases = self._leases.unrecorded(self._clock.monotonic() - older_than)
         await self._settle([self._start_of(lease) for lease in leases])
         for lease in leases:
-            lease.recorded = True
+            self._leases.note_recorded(lease)
 
     def _start_of(self, lease: Lease) -> Direct:
         # By the monotonic clock from the start on, so that nobody's lease changes with the time of day.
@@ -184,19 +184,22 @@ class Timers:
     async def _sweep(self) -> None:
         """Queue jobs that wait in the store, oldest runs first, until the queue is full or none is left.
 
-        What does not fit, or overflows behind the place that a sweep has reached, is for the sweep after it.
+        A page that does not fit is read again once there is room; what overflows behind the place that a sweep has
+        reached is for the sweep after it.
         """
         while self._queue.has_room:
             if self._place == _BEGIN:
                 self._gateway.overflowed = False
             try:
                 page, following = await self._store.pending(self._place, SWEEP_MAX)
-                await self._publish(
+                fitted = await self._publish(
                     [row for row in page if not self._queue.holds(row.run_id, row.step) and not self._has_begun(row)]
                 )
             except BaseException:
                 self._gateway.overflowed = True
                 raise
+            if not fitted:
+                return
             self._place = following or _BEGIN
             if following is None:
                 return
@@ -205,7 +208,7 @@ class Timers:
         lease = self._leases.get((row.run_id, row.step))
         return lease is not None and lease.job.attempt == row.attempt
 
-    async def _publish(self, rows: list[JobRow]) -> None:
+    async def _publish(self, rows: list[JobRow]) -> bool:
         refs = {PayloadRef(row.run_id, row.input_of) for row in rows}
         payloads = await self._store.payloads(refs)
         jobs = [
@@ -218,8 +221,7 @@ class Timers:
             )
             for row in rows
         ]
-        if jobs:
-            self._gateway.dispatch(jobs)
+        return not jobs or self._gateway.dispatch(jobs)
 
     async def _plan(self, row: JobRow) -> Plan:
         return await self._plans.find(self._store, row.workflow_id, row.version)
