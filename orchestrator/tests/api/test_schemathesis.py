@@ -66,7 +66,14 @@ def document() -> OpenApiSchema:
         letters = [letter["id"] for letter in client.get("/dead-letters").json()]
     assert len(runs) == 6
     assert len(letters) == 3
-    paths = {"workflow_id": ["flow"], "worker_id": ["w"], "run_id": runs, "letter_id": letters, "number": [1]}
+    paths = {
+        "workflow_id": ["flow"],
+        "worker_id": ["w"],
+        "run_id": runs,
+        "letter_id": letters,
+        "number": [1],
+        "code": ["fault", "busy"],
+    }
     known = {f"path.{name}": values for name, values in paths.items()}
     # Only the list itself can make a cursor, and no schema says what lies before 1970.
     query = {"query.cursor": [""], "query.from": ["2001-01-01T00:00:00Z", ""], "query.to": ["2101-01-01T00:00:00Z", ""]}
@@ -92,4 +99,5 @@ def test_answers_are_what_the_document_says(document: OpenApiSchema, name: str, 
     def check(case: schemathesis.Case[Any]) -> None:
         case.call_and_validate(excluded_checks=[negative_data_rejection] if name == "exchange" else [])
 
+    # An exchange takes results that break the schema: each of them is rejected alone, in an answer of 200.
     check()
