@@ -29,7 +29,7 @@ class SettingsError(Exception):
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a server is told at its start."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
     """The address to listen on."""
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 8080
     """The port to listen on."""
@@ -77,20 +77,21 @@ def load_settings(flags: Mapping[str, object], environ: Mapping[str, str], confi
     """
     if config_file is None and _CONFIG in environ:
         config_file = Path(environ[_CONFIG])
-    values: dict[str, Any] = {}
-    limits: dict[str, Any] = {}
+    given = _Given()
     if config_file is not None:
-        _add_file(config_file, values, limits)
+        given.add_file(config_file)
     for variable, value in environ.items():
         if variable.startswith(PREFIX) and variable not in _CLIENT_VARIABLES:
-            _add(variable.removeprefix(PREFIX).lower(), value, f"the variable {variable}", values, limits)
+            given.add(variable.removeprefix(PREFIX).lower(), value, f"the variable {variable}")
     for name, flag in flags.items():
         if flag is not None:
-            _add(name, flag, f"the flag --{name.replace('_', '-')}", values, limits)
+            given.add(name, flag, f"the flag --{name.replace('_', '-')}")
     try:
-        return msgspec.convert({**values, "limits": limits}, Settings, strict=False, dec_hook=_convert)
+        return msgspec.convert({**given.values, "limits": given.limits}, Settings, strict=False, dec_hook=_convert)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"a setting is wrong: {str(error).replace('$.', '')}") from None
+        reason, _, path = str(error).partition(" - at `$.")
+        name = path.rstrip("`").removeprefix("limits.")
+        raise SettingsError(f"{given.sources[name]}: {name} is wrong: {reason}") from None
 
 
 def _convert(kind: type, value: object) -> Any:
@@ -99,25 +100,33 @@ def _convert(kind: type, value: object) -> Any:
     raise ValueError(f"{value!r} is no {kind.__name__}")
 
 
-def _add_file(path: Path, values: dict[str, Any], limits: dict[str, Any]) -> None:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"the settings file {path} cannot be read: {error}") from None
-    for name, value in content.items():
-        if name == "limits" and isinstance(value, dict):
-            for limit, number in value.items():
-                if limit not in _LIMITS:
-                    raise SettingsError(f"{path}: there is no limit {limit!r}")
-                limits[limit] = number
+class _Given:
+    """What the sources say, later ones over earlier ones, and which of them said it."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.limits: dict[str, Any] = {}
+        self.sources: dict[str, str] = {}
+
+    def add_file(self, path: Path) -> None:
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"the settings file {path} cannot be read: {error}") from None
+        limits = content.pop("limits", {})
+        if not isinstance(limits, dict):
+            raise SettingsError(f"{path}: limits is no table")
+        for name in limits:
+            if name not in _LIMITS:
+                raise SettingsError(f"{path}: there is no limit {name!r}; docs/limits.md lists them")
+        for name, value in {**content, **limits}.items():
+            self.add(name, value, str(path))
+
+    def add(self, name: str, value: object, source: str) -> None:
+        if name in _LIMITS:
+            self.limits[name] = value
+        elif name in _SETTINGS:
+            self.values[name] = str(value) if isinstance(value, Path) else value
         else:
-            _add(name, value, str(path), values, limits)
-
-
-def _add(name: str, value: object, source: str, values: dict[str, Any], limits: dict[str, Any]) -> None:
-    if name in _LIMITS:
-        limits[name] = value
-    elif name in _SETTINGS:
-        values[name] = str(value) if isinstance(value, Path) else value
-    else:
-        raise SettingsError(f"{source}: there is no setting {name!r}; docs/configuration.md lists them")
+            raise SettingsError(f"{source}: there is no setting {name!r}; docs/configuration.md lists them")
+        self.sources[name] = source

@@ -116,7 +116,9 @@ def test_any_query_gets_an_answer(api: Api, path: str) -> None:
 
 
 def test_any_path_and_headers_get_an_answer(api: Api) -> None:
-    pieces = st.sampled_from(["workflow", "run", "runs", "flow", "trigger", "workers", "w", "versions", "errors", "assets"])
+    pieces = st.sampled_from(
+        ["workflow", "run", "runs", "flow", "trigger", "workers", "w", "versions", "errors", "assets"]
+    )
     latin = st.text(st.characters(codec="latin-1"), max_size=12)
     names = st.sampled_from(["accept", "origin", "host", "idempotency-key", "if-none-match", "content-type"])
 

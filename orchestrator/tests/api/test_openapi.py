@@ -113,15 +113,16 @@ def test_limits_in_the_document_are_those_that_hold(document: dict[str, Any]) ->
     assert schemas["DefinitionBody"]["properties"]["id"]["maxLength"] == limits.id_length_max
     assert schemas["RetryBody"]["properties"]["maxRetries"]["maximum"] == limits.max_retries_max
     (limit,) = (one for one in document["paths"]["/workflow/runs"]["get"]["parameters"] if one["name"] == "limit")
-    assert (limit["schema"]["maximum"], limit["schema"]["default"]) == (limits.list_limit_max, limits.list_limit_default)
+    assert (limit["schema"]["maximum"], limit["schema"]["default"]) == (
+        limits.list_limit_max,
+        limits.list_limit_default,
+    )
 
 
 # --- the document and the application ----------------------------------------------------------------------------
 
 
-def test_the_application_has_the_operations_of_the_document_and_no_others(
-    api: Api, document: dict[str, Any]
-) -> None:
+def test_the_application_has_the_operations_of_the_document_and_no_others(api: Api, document: dict[str, Any]) -> None:
     app = inspect.getclosurevars(api.app).nonlocals["app"]
     routes = {
         (method.method.lower(), route.path)

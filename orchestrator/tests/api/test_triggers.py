@@ -79,8 +79,8 @@ def test_a_caller_that_goes_away_in_the_middle_of_its_body_starts_nothing(api: A
         headers = {"content-length": "12", "idempotency-key": "k"}
         answer = api.run(api.call("POST", "/workflow/flow/trigger", [], headers, caller))
         check_problem(answer, 400, "request-invalid")
-    caller = Caller([b'{"input": '], complete=False)
-    check_problem(api.run(api.call("POST", "/workflow/flow/trigger", [], {}, caller)), 400, "json-invalid")
+        caller = Caller([part], complete=False)
+        check_problem(api.run(api.call("POST", "/workflow/flow/trigger", [], {}, caller)), 400, "request-invalid")
     assert api.counts() == (1, 0)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from orchestrator.model.errors import Busy, DeadLetterSettled, RunFinished, Unav
 from orchestrator.model.job import Rejection
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId
-from tests.app.stage import Stage, answer_of, done, failed, make_stage, waiting
+from tests.app.stage import Stage, answer_of, done, failed, make_stage, released, waiting
 
 
 def committed(stage: Stage) -> int:
@@ -206,16 +208,44 @@ async def test_a_commit_in_doubt_is_looked_up_in_the_store() -> None:
     async with make_stage() as stage:
         await stage.define("calm")
         stage.register("w", "calm")
-        transaction = stage.store.transaction
-        stage.orchestrator.pipeline._store = _Doubtful(stage)  # type: ignore[assignment]
-        with pytest.raises(Unavailable):
+        with in_doubt(stage), pytest.raises(Unavailable):
             await stage.trigger(b"1", "k")
-        assert stage.store.transaction == transaction
-        stage.orchestrator.pipeline._store = stage.store
         assert await stage.take("w") == []
         await stage.wait(0.2)
         (job,) = await stage.take("w")
         assert await stage.trigger(b"1", "k") == job.workflow_run_id
+
+
+async def test_the_next_attempt_of_a_job_given_back_in_doubt_does_not_wait_for_the_lease_of_the_last() -> None:
+    async with make_stage() as stage:
+        await stage.define("calm")
+        stage.register("w", "calm", lease=3_600)
+        await stage.trigger()
+        job = await stage.take_one("w")
+        with in_doubt(stage), pytest.raises(Unavailable):
+            await stage.exchange("w", released(job))
+        await stage.wait(0.2)
+        stage.register("other", "calm")
+        assert (await stage.take_one("other")).attempt == 2
+
+
+async def test_a_cancel_in_doubt_lets_no_job_out() -> None:
+    async with make_stage() as stage:
+        await stage.define("calm")
+        stage.register("w", "calm")
+        run_id = await stage.trigger()
+        with in_doubt(stage), pytest.raises(Unavailable):
+            await stage.orchestrator.cancel(run_id, b"")
+        assert (await stage.orchestrator.cancel(run_id, b"")).status == "CANCELLED"
+        assert await stage.take("w") == []
+
+
+@contextmanager
+def in_doubt(stage: Stage) -> Iterator[None]:
+    """Let commits be done and reported as failed."""
+    stage.orchestrator.pipeline._store = _Doubtful(stage)  # type: ignore[assignment]
+    yield
+    stage.orchestrator.pipeline._store = stage.store
 
 
 class _Doubtful:

@@ -30,9 +30,6 @@ class Opened:
 class Place(Protocol):
     """Something durable."""
 
-    isolated: bool
-    """Whether queries have a connection of their own, so that they never meet an open transaction."""
-
     def open(self, runs_cached_max: int = CACHED_MAX) -> AbstractAsyncContextManager[Opened]:
         """Open it as a process does that has nothing in memory yet."""
         ...
@@ -40,8 +37,6 @@ class Place(Protocol):
 
 class SqliteFile:
     """A data folder."""
-
-    isolated = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,8 +55,6 @@ class SqliteFile:
 
 class SqliteMemory:
     """A database in memory: what is opened anew are the caches over it."""
-
-    isolated = False
 
     def __init__(self) -> None:
         self._database = Database(None)

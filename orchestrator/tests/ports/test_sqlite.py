@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import IO
 
 import pytest
@@ -379,3 +380,27 @@ async def test_the_log_is_copied_into_the_file_while_it_is_written(
     async with SqliteFile(tmp_path).open() as again:
         records, _ = await again.queries.runs(RunFilter(), 10_000, None, payload_bytes_max=None)
         assert len(records) == 2_000
+
+
+async def test_a_program_that_reads_the_file_for_long_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup may take minutes; the log grows meanwhile, and everything else goes on."""
+    monkeypatch.setattr("orchestrator.adapters.sqlite.database.CHECKPOINT_CHANGES", 10)
+    async with database_in(tmp_path) as database:
+        opened = opened_over(database, 10)
+        scribe = await _fill(opened)
+        backup = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+        backup.execute("BEGIN")
+        backup.execute("SELECT count(*) FROM runs").fetchone()
+        began = perf_counter()
+        for _ in range(3):
+            async with opened.store.transaction() as tx:
+                await tx.save([scribe.start() for _ in range(20)])
+            if database._checkpoint is not None:
+                await database._checkpoint
+        assert perf_counter() - began < 5
+        assert database.writer.execute("PRAGMA busy_timeout").fetchone()[0] > 0
+        backup.close()
+        async with opened.store.transaction() as tx:
+            await tx.save([scribe.start() for _ in range(20)])

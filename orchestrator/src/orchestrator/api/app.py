@@ -77,11 +77,17 @@ def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None) -> Asgi:
 
 
 def _keep_receive(app: falcon.asgi.App[Any, Any]) -> Asgi:
-    """Keep the connection's ``receive`` where a resource finds it: Falcon has no public way to a disconnect."""
+    """Keep the connection's ``receive`` where a resource finds it, and note a disconnect: Falcon shows neither."""
 
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
-        scope[http.RECEIVE] = receive
-        await app(scope, receive, send)
+        async def noted() -> dict[str, Any]:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                scope[http.GONE] = True
+            return message
+
+        scope[http.RECEIVE] = noted
+        await app(scope, noted, send)
 
     return asgi
 

@@ -36,22 +36,21 @@ RECEIVE: Final = "orchestrator.receive"
 """Key of the ASGI scope under which the connection's ``receive`` is kept, to learn when a caller goes away."""
 
 
+GONE: Final = "orchestrator.gone"
+"""Key of the ASGI scope that is there once the caller has gone away."""
+
+
 async def read_body(req: Request, limits: Limits, most: int | None = None) -> bytes:
     """Read a body of at most ``most`` bytes (``request_bytes_max`` unless given).
 
     Raises:
         TooLarge: it is longer; the rest is not read.
-        InvalidRequest: it has ended early.
+        InvalidRequest: the caller went away before its end: half a body must not pass for a whole one.
     """
     most = limits.request_bytes_max if most is None else most
     length = req.content_length
     if length is not None and length > most:
         raise _too_large(most)
-    if length is not None:
-        body = await req.stream.read()
-        if len(body) < length:
-            raise InvalidRequest("the caller went away in the middle of the body")
-        return body
     chunks: list[bytes] = []
     size = 0
     async for chunk in req.stream:
@@ -59,6 +58,8 @@ async def read_body(req: Request, limits: Limits, most: int | None = None) -> by
         if size > most:
             raise _too_large(most)
         chunks.append(chunk)
+    if GONE in req.scope:
+        raise InvalidRequest("the caller went away in the middle of the body")
     return b"".join(chunks)
 
 

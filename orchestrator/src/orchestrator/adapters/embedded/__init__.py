@@ -26,6 +26,8 @@ class EmbeddedQueue:
         self._held: dict[tuple[RunId, int], Job] = {}
         self._shared: dict[str, deque[tuple[int, Job]]] = {}
         self._alone: dict[str, deque[tuple[int, Job]]] = {}
+        self._alone_held: dict[str, int] = {}
+        """How many of the held jobs run alone, by action: asked for at every exchange."""
 
     @property
     def has_room(self) -> bool:
@@ -46,6 +48,8 @@ class EmbeddedQueue:
                 fitted = False
                 continue
             self._held[key] = job
+            if job.alone:
+                self._alone_held[job.action] = self._alone_held.get(job.action, 0) + 1
             self._bytes += len(job.payload)
             self._arrivals += 1
             queues = self._alone if job.alone else self._shared
@@ -83,13 +87,9 @@ class EmbeddedQueue:
 
     def waiting_alone(self, actions: Collection[str]) -> int:
         """See `ports.queue.JobQueue.waiting_alone`."""
-        if not self._alone:
+        if not self._alone_held:
             return 0
-        return sum(
-            self._held.get((job.run_id, job.step)) is job
-            for action in actions
-            for _, job in self._alone.get(action, ())
-        )
+        return sum(self._alone_held.get(action, 0) for action in actions)
 
     def withdraw(self, run_id: RunId, step: int) -> None:
         """See `ports.queue.JobQueue.withdraw`."""
@@ -129,4 +129,8 @@ class EmbeddedQueue:
             return False
         del self._held[key]
         self._bytes -= len(job.payload)
+        if job.alone:
+            self._alone_held[job.action] -= 1
+            if not self._alone_held[job.action]:
+                del self._alone_held[job.action]
         return True

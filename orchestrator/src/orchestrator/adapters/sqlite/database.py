@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
 from importlib import resources
@@ -17,6 +18,9 @@ from orchestrator.model.errors import DataFolderInUse
 FILE_NAME: Final = "orchestrator.db"
 LOCK_NAME: Final = "orchestrator.lock"
 
+_log = logging.getLogger(__name__)
+
+_BUSY_MS: Final = 10_000
 _WRITER_CACHE_KIB: Final = 64 * 1024
 _READER_CACHE_KIB: Final = 16 * 1024
 CHECKPOINT_CHANGES: Final = 5_000
@@ -75,8 +79,13 @@ class Database:
             for _ in range(2):
                 await asyncio.to_thread(_checkpoint, path)
             if not self.writer.in_transaction:
+                # Another program that reads the file, such as a backup, is not waited for: the next checkpoint will do.
+                self.writer.execute("PRAGMA busy_timeout=0")
                 self.writer.execute("PRAGMA wal_checkpoint(RESTART)")
+        except sqlite3.Error as error:
+            _log.warning("a checkpoint failed, and will be made later: %s", error)
         finally:
+            self.writer.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
             self._checkpoint = None
 
     async def close(self) -> None:
@@ -91,7 +100,7 @@ def _connect(target: str, cache_kib: int = _WRITER_CACHE_KIB) -> sqlite3.Connect
     connection = sqlite3.connect(target, isolation_level=None, cached_statements=256, check_same_thread=False)
     connection.execute(f"PRAGMA cache_size=-{cache_kib}")
     connection.execute("PRAGMA temp_store=MEMORY")
-    connection.execute("PRAGMA busy_timeout=10000")
+    connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
     return connection
 
 

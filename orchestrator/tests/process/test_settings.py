@@ -1,0 +1,185 @@
+"""Settings: who wins over whom, and what is refused in which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.model.limits import Limits
+from orchestrator.settings import Settings, SettingsError, load_settings
+
+FILE = """
+host = "localhost"
+port = 9000
+data = "from-file"
+memory = true
+hosts = "a, b"
+log_level = "debug"
+
+[limits]
+json_depth_max = 10
+idempotency_seconds = 3600
+wait_seconds_max = 2.5
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "orchestrator.toml"
+    path.write_text(FILE, "utf-8")
+    return path
+
+
+def refusal(flags: dict[str, object], environ: dict[str, str], config: Path | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(flags, environ, config)
+    return str(caught.value)
+
+
+def test_without_any_source_the_defaults_hold() -> None:
+    assert load_settings({}, {"PATH": "/bin", "HOST": "x"}, None) == Settings()
+    assert Settings().limits == Limits()
+    assert (Settings().host, Settings().port, Settings().is_local) == ("127.0.0.1", 8080, True)
+
+
+def test_a_file_sets_everything(file: Path) -> None:
+    expected = Settings(
+        host="localhost",
+        port=9000,
+        data=Path("from-file"),
+        memory=True,
+        hosts="a, b",
+        log_level="debug",
+        limits=Limits(json_depth_max=10, idempotency_seconds=3600, wait_seconds_max=2.5),
+    )
+    assert load_settings({}, {}, file) == expected
+    assert load_settings({}, {"ORCHESTRATOR_CONFIG": str(file)}, None) == expected
+
+
+def test_a_file_that_is_named_by_a_flag_wins_over_one_named_by_a_variable(file: Path, tmp_path: Path) -> None:
+    assert load_settings({}, {"ORCHESTRATOR_CONFIG": str(tmp_path / "nowhere")}, file).port == 9000
+
+
+def test_variables_win_over_the_file_and_flags_over_both(file: Path) -> None:
+    environ = {"ORCHESTRATOR_PORT": "9001", "ORCHESTRATOR_HOSTS": "c", "ORCHESTRATOR_JSON_DEPTH_MAX": "11"}
+    settings = load_settings({"port": 9002, "data": Path("from-flag"), "memory": None}, environ, file)
+    assert (settings.port, settings.hosts, settings.host) == (9002, "c", "localhost")
+    assert (settings.data, settings.memory) == (Path("from-flag"), True)
+    assert (settings.limits.json_depth_max, settings.limits.idempotency_seconds) == (11, 3600)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "name", "value"),
+    [
+        ("PORT", "1", "port", 1),
+        ("PORT", "65535", "port", 65_535),
+        ("MEMORY", "true", "memory", True),
+        ("MEMORY", "0", "memory", False),
+        ("DATA", "/var/lib/x y", "data", Path("/var/lib/x y")),
+        ("HOST", "::", "host", "::"),
+        ("LOG_LEVEL", "error", "log_level", "error"),
+    ],
+)
+def test_variables_are_read_by_type(variable: str, text: str, name: str, value: object) -> None:
+    assert getattr(load_settings({}, {f"ORCHESTRATOR_{variable}": text}, None), name) == value
+
+
+def test_every_limit_can_be_set_by_a_variable() -> None:
+    for name, default in ((name, getattr(Limits(), name)) for name in Limits.__struct_fields__):
+        settings = load_settings({}, {f"ORCHESTRATOR_{name.upper()}": str(default + 1)}, None)
+        assert getattr(settings.limits, name) == default + 1
+
+
+def test_variables_of_clients_are_no_settings() -> None:
+    assert load_settings({}, {"ORCHESTRATOR_URL": "http://there:8080"}, None) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("PORT", "abc"),
+        ("PORT", ""),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "80.5"),
+        ("PORT", "tcp://10.0.0.1:8080"),
+        ("MEMORY", "maybe"),
+        ("MEMORY", ""),
+        ("HOST", ""),
+        ("LOG_LEVEL", "loud"),
+        ("JSON_DEPTH_MAX", "deep"),
+        ("JSON_DEPTH_MAX", "0"),
+        ("JSON_DEPTH_MAX", "-1"),
+        ("LEASE_SECONDS_DEFAULT", "0"),
+        ("LEASE_SECONDS_DEFAULT", "30s"),
+        ("WAIT_SECONDS_MAX", "-0.5"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_name_and_source(variable: str, text: str) -> None:
+    message = refusal({}, {f"ORCHESTRATOR_{variable}": text})
+    assert message.startswith(f"the variable ORCHESTRATOR_{variable}: {variable.lower()} is wrong: ")
+
+
+def test_the_source_that_counts_is_the_one_that_is_blamed(file: Path) -> None:
+    assert refusal({"port": 0}, {"ORCHESTRATOR_PORT": "9001"}, file).startswith("the flag --port: port is wrong")
+    assert load_settings({"port": 9002}, {"ORCHESTRATOR_PORT": "no number"}, file).port == 9002
+
+
+@pytest.mark.parametrize("name", ["PROT", "LIMITS", "JSON_DEPTH", "", "CONFIG_FILE"])
+def test_a_variable_that_is_not_known_is_refused(name: str) -> None:
+    message = refusal({}, {f"ORCHESTRATOR_{name}": "1"})
+    assert f"ORCHESTRATOR_{name}" in message
+    assert "docs/configuration.md" in message
+
+
+def test_a_flag_that_is_not_known_is_refused() -> None:
+    assert "the flag --log-levle" in refusal({"log_levle": "info"}, {})
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("prot = 1", ["there is no setting 'prot'"]),
+        ("[limits]\njson_depth = 1", ["there is no limit 'json_depth'", "docs/limits.md"]),
+        ("[limits]\nport = 1", ["there is no limit 'port'"]),
+        ("limits = 5", ["limits is no table"]),
+        ("[server]\nport = 1", ["there is no setting 'server'"]),
+        ("port = 'x'", ["port is wrong", "Expected `int`"]),
+        ("port = 1.5", ["port is wrong"]),
+        ("hosts = ['a']", ["hosts is wrong"]),
+        ("data = 5", ["data is wrong"]),
+        ("memory = 'maybe'", ["memory is wrong"]),
+        ("[limits]\njson_depth_max = 'deep'", ["json_depth_max is wrong"]),
+        ("[limits]\nlease_seconds_max = 0", ["lease_seconds_max is wrong"]),
+        ("port = ", ["cannot be read"]),
+        ("port = 1\nport = 2", ["cannot be read"]),
+        ("\x00", ["cannot be read"]),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_refused(tmp_path: Path, content: str, words: list[str]) -> None:
+    path = tmp_path / "orchestrator.toml"
+    path.write_text(content, "utf-8")
+    message = refusal({}, {}, path)
+    assert str(path) in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize("make", ["nothing", "folder", "bytes"])
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, make: str) -> None:
+    path = tmp_path / "orchestrator.toml"
+    if make == "folder":
+        path.mkdir()
+    elif make == "bytes":
+        path.write_bytes(b"\xff\xfe")
+    assert "cannot be read" in refusal({}, {}, path)
+    assert str(path) in refusal({}, {"ORCHESTRATOR_CONFIG": str(path)})
+
+
+def test_a_limit_may_stand_beside_the_table_of_limits(tmp_path: Path) -> None:
+    path = tmp_path / "orchestrator.toml"
+    path.write_text("json_depth_max = 12", "utf-8")
+    settings: Any = load_settings({}, {}, path)
+    assert settings.limits.json_depth_max == 12
