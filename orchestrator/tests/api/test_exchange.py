@@ -260,6 +260,30 @@ def test_a_released_job_is_given_to_another_with_no_attempt_counted(api: Api) ->
     assert attempts(api, run_id) == ["RELEASED"] * 5 + ["COMPLETED"]
 
 
+@pytest.mark.parametrize(
+    ("status", "details", "given"),
+    [
+        ("released", [7], [7]),
+        ("failed", {"done": 40}, {"done": 40}),
+        ("failed", "x" * (16 * 1024 - 2), "x" * (16 * 1024 - 2)),
+        ("failed", "x" * (16 * 1024 - 1), "said before"),
+        ("released", 10**1_001, "said before"),
+    ],
+    ids=lambda value: str(value)[:20] + str(len(str(value))),
+)
+def test_what_a_worker_says_at_the_end_is_given_to_the_next_attempt(
+    api: Api, status: str, details: object, given: object
+) -> None:
+    api.define("flow", "act", retry={"delay": 0})
+    api.register()
+    api.trigger()
+    (job,) = api.take()
+    attempt = {"jobId": job["jobId"], "attempt": 1}
+    api.post("/workers/w/heartbeat", {"inFlight": [{**attempt, "details": "said before"}]})
+    assert api.exchange(results=[{**attempt, "status": status, "details": details}]) == {}
+    assert api.take()[0]["details"] == given
+
+
 def test_a_job_whose_worker_is_silent_for_its_lease_comes_back_and_runs_alone(api: Api) -> None:
     api.define("flow", "act", retry={"delay": 0})
     api.register("w", lease=1)

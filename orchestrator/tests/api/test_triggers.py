@@ -192,9 +192,7 @@ def test_a_body_of_another_form_starts_nothing(api: Api, body: object, field: st
 # --- one run for one key -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "key", ["k", "unique request id", "a" * 255, str(uuid.UUID(int=7)), '"quoted"', "a,b;c=d", "é"]
-)
+@pytest.mark.parametrize("key", ["k", "unique request id", "a" * 255, str(uuid.UUID(int=7)), '"quoted"', "a,b;c=d"])
 def test_a_key_starts_one_run(api: Api, key: str) -> None:
     api.define()
     answers = [api.post("/workflow/flow/trigger", b'{"input": [1]}', idempotency_key=key) for _ in range(3)]
@@ -272,7 +270,7 @@ def test_a_key_still_stands_when_its_run_has_ended_and_the_workflow_has_changed(
     assert api.show(run_id)["status"] == "COMPLETED"
 
 
-@pytest.mark.parametrize("key", ["", " ", "\t", "a" * 256, "a" * 10_000, "\x7f", "a\x01b", "\x80", "\xa0"])
+@pytest.mark.parametrize("key", ["", " ", "\t", "a" * 256, "a" * 10_000, "\x7f", "a\x01b", "\x80", "\xa0", "\xe9"])
 def test_an_odd_key_starts_nothing(api: Api, key: str) -> None:
     api.define()
     problem = check_problem(api.post("/workflow/flow/trigger", b"{}", idempotency_key=key), 422, "field-invalid")

@@ -223,6 +223,51 @@ def test_details_that_are_too_large_are_dropped_and_the_job_lives_on(api: Api) -
     assert api.show(run_id)["steps"][0]["details"][0] == "x"
 
 
+BAD_DETAILS = [
+    pytest.param(b"NaN", id="NaN"),
+    pytest.param(b'{"loss":Infinity}', id="Infinity"),
+    pytest.param(b'"\\ud800"', id="half a surrogate pair"),
+    pytest.param(b'"\x00"', id="NUL"),
+    pytest.param(b"[" * 65 + b"]" * 65, id="65 deep"),
+    pytest.param(b"[" * 5_000 + b"]" * 5_000, id="5000 deep"),
+    pytest.param(b"7" * 1_001, id="long number"),
+    pytest.param(b'"' + b"x" * 16 * 1024 + b'"', id="large"),
+]
+
+
+@pytest.mark.parametrize("bad", BAD_DETAILS)
+def test_bad_details_cost_no_job_its_lease(api: Api, bad: bytes) -> None:
+    api.define()
+    api.register()
+    runs = [api.trigger(), api.trigger()]
+    jobs = api.take(capacity=2)
+    for _ in range(3):
+        named = b",".join(
+            b'{"jobId":"%s","details":%s,"attempt":1}' % (job["jobId"].encode(), said)
+            for job, said in zip(jobs, (bad, b'["good"]'), strict=True)
+        )
+        answer = api.post("/workers/w/heartbeat", b'{"inFlight":[' + named + b"]}")
+        assert answer.json() == {"cancelled": [], "unknown": [], "draining": False}
+    shown = [api.show(run_id)["steps"][0] for run_id in runs]
+    assert [step["status"] for step in shown] == ["RUNNING"] * 2
+    assert [step["details"] for step in shown] == [None, ["good"]]
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b'{"inFlight":[NaN]}', 400),
+        (b'{"inFlight":[{"jobId":"x:0","details":NaN}]}', 400),
+        (b'{"inFlight":[{"jobId":"x:0","attempt":1,"details":NaN}', 400),
+        (b'{"inFlight":[{"jobId":"x:0","attempt":"1"},{"jobId":"x:0","attempt":1,"details":NaN}]}', 422),
+        (b'{"x":NaN}', 400),
+    ],
+)
+def test_a_heartbeat_that_names_no_job_is_refused(api: Api, raw: bytes, status: int) -> None:
+    api.register()
+    check_problem(api.post("/workers/w/heartbeat", raw), status, "json-invalid" if status == 400 else "field-invalid")
+
+
 def test_a_job_that_is_missing_from_two_heartbeats_in_a_row_is_lost(api: Api) -> None:
     api.define("flow", "act", retry={"delay": 0})
     api.register()

@@ -16,7 +16,7 @@ from tests.simulation.options import Fault
 from tests.simulation.process import POINTS
 from tests.simulation.simulation import Outcome, simulate
 
-SEEDS: Final = int(os.environ.get("SIMULATION_SEEDS", "100"))
+SEEDS: Final = int(os.environ.get("SIMULATION_SEEDS", "80"))
 """How many seeds are run, from 0 on."""
 SEED: Final = os.environ.get("SIMULATION_SEED")
 """The one seed to run in their place."""

@@ -98,7 +98,9 @@ async def _live(world: World) -> None:
     starting = world.launch(clients.start(), "clients")
     for habit in (clients.read(), clients.cancel(), clients.settle()):
         world.spawn(habit, "client")
-    await asyncio.sleep(world.options.fault_seconds)
+    healing = world.journal.second() + world.options.fault_seconds
+    while (left := healing - world.journal.second()) > 0 and not world.journal.violations:
+        await asyncio.sleep(min(0.5, left))
     await asyncio.wait([starting])
     world.heal()
     fleet.heal()

@@ -9,12 +9,12 @@ from falcon.asgi import Request, Response
 
 from orchestrator.api import http
 from orchestrator.app.orchestrator import Orchestrator
+from orchestrator.app.reports import read_heartbeat
 from orchestrator.model import json
-from orchestrator.model.wire import HeartbeatBody, RegisterBody
+from orchestrator.model.wire import RegisterBody
 from orchestrator.pages import render
 
 _REGISTER = msgspec.json.Decoder(RegisterBody)
-_HEARTBEAT = msgspec.json.Decoder(HeartbeatBody)
 
 
 class Workers:
@@ -80,10 +80,7 @@ class Heartbeat:
     async def on_post(self, req: Request, resp: Response, worker_id: str) -> None:
         """Renew leases."""
         raw = await http.read_body(req, self._orchestrator.limits)
-        # The details are looked at one by one: a bad one must not cost the leases of the others.
-        json.check_utf8(raw)
-        body = json.decode_unchecked(raw, _HEARTBEAT)
-        http.send_json(resp, self._orchestrator.gateway.heartbeat(worker_id, body))
+        http.send_json(resp, self._orchestrator.gateway.heartbeat(worker_id, read_heartbeat(raw)))
 
 
 class Drain:

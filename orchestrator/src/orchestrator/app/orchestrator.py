@@ -339,8 +339,8 @@ def check_key(key: str | None, limits: Limits) -> str | None:
     if len(key) > limits.idempotency_key_length_max:
         reason = f"longer than {limits.idempotency_key_length_max} characters (idempotency_key_length_max)"
         raise InvalidField(reason, [FieldError(field, reason, "send a shorter one, such as a UUID")])
-    if not key.isprintable():
-        reason = "it has characters that do not print"
+    if not (key.isascii() and key.isprintable()):
+        reason = "it has characters that are not printable ASCII"
         raise InvalidField(reason, [FieldError(field, reason, "send a UUID")])
     return key
 

@@ -10,13 +10,21 @@ from typing import Final
 import msgspec
 
 from orchestrator.model import json
-from orchestrator.model.errors import InvalidRequest, OrchestratorError
+from orchestrator.model.errors import InvalidJson, InvalidRequest, OrchestratorError
 from orchestrator.model.event import Failure
 from orchestrator.model.job import Rejection, Report, parse_job_id
 from orchestrator.model.json import Json
 from orchestrator.model.limits import Limits
 from orchestrator.model.times import Duration, parse_duration
-from orchestrator.model.wire import ErrorBody, ExchangeBody, LooseExchangeBody, Rejected, ResultBody
+from orchestrator.model.wire import (
+    ErrorBody,
+    ExchangeBody,
+    HeartbeatBody,
+    JobInFlight,
+    LooseExchangeBody,
+    Rejected,
+    ResultBody,
+)
 
 INVALID_TYPE: Final = "ResultInvalid"
 """The type of the failure of an attempt whose report broke a rule of the protocol."""
@@ -24,6 +32,8 @@ INVALID_TYPE: Final = "ResultInvalid"
 _EXCHANGE: Final = msgspec.json.Decoder(ExchangeBody)
 _LOOSE: Final = msgspec.json.Decoder(LooseExchangeBody)
 _RESULT: Final = msgspec.json.Decoder(ResultBody)
+_HEARTBEAT: Final = msgspec.json.Decoder(HeartbeatBody)
+_IN_FLIGHT: Final = msgspec.json.Decoder(JobInFlight)
 
 
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[][{},]', re.DOTALL)
@@ -66,7 +76,7 @@ class Reports:
             body = _LOOSE.decode(raw)
             results = [bytes(one) for one in body.results]
         except (msgspec.MsgspecError, RecursionError):
-            rest, results = _split(raw)
+            rest, results = _split(raw, b'"results"')
             body = json.decode_unchecked(rest, _LOOSE)
         self.count = len(results)
         for one in results:
@@ -156,29 +166,56 @@ class Reports:
         self.rejected.append(Rejected(job_id=job_id, attempt=attempt, code=code, reason=reason))
 
 
-def _split(raw: bytes) -> tuple[bytes, list[bytes]]:
-    """Cut the results out of a call that cannot be decoded: one has a NaN, half a surrogate pair, or a thousand levels.
+def read_heartbeat(raw: bytes) -> HeartbeatBody:
+    """Decode a heartbeat. Details that are no JSON are dropped: they must not cost a job its lease.
 
-    Gives the call with no results, and the results; the call as it is and none where they cannot be told apart.
+    Raises:
+        InvalidJson: the body as a whole is not JSON.
+        InvalidField: a field has a wrong type.
+    """
+    json.check_utf8(raw)
+    try:
+        return json.decode_unchecked(raw, _HEARTBEAT)
+    except InvalidJson:
+        rest, jobs = _split(raw, b'"inFlight"')
+        body = json.decode_unchecked(rest, _HEARTBEAT)
+    body.in_flight = [_in_flight(one) for one in jobs]
+    return body
+
+
+def _in_flight(raw: bytes) -> JobInFlight:
+    try:
+        return json.decode_unchecked(raw, _IN_FLIGHT)
+    except InvalidJson:
+        job_id, attempt = _job_of(raw)
+        if job_id is None or attempt is None:
+            raise
+        return JobInFlight(job_id=job_id, attempt=attempt)
+
+
+def _split(raw: bytes, name: bytes) -> tuple[bytes, list[bytes]]:
+    """Cut an array out of a call that cannot be decoded: one entry has a NaN, half a surrogate pair, a thousand levels.
+
+    Gives the call with the array empty, and its entries; the call as it is and none where they cannot be told apart.
     """
     level = 0
     member = b""
     opened = begin = -1
-    results: list[bytes] = []
+    entries: list[bytes] = []
     for token in islice(_TOKEN.finditer(raw), _TOKENS_MAX):
         text = token[0]
         if text in (b"[", b"{"):
             level += 1
-            if level == 2 and member == b'"results"' and text == b"[":
+            if level == 2 and member == name and text == b"[":
                 opened = begin = token.end()
         elif text in (b"]", b"}"):
             level -= 1
             if level == 1 and opened >= 0:
-                results.append(raw[begin : token.start()])
-                return raw[:opened] + raw[token.start() :], [one for one in results if one.strip()]
+                entries.append(raw[begin : token.start()])
+                return raw[:opened] + raw[token.start() :], [one for one in entries if one.strip()]
         elif text == b",":
             if level == 2 and opened >= 0:
-                results.append(raw[begin : token.start()])
+                entries.append(raw[begin : token.start()])
                 begin = token.end()
         elif level == 1:
             member = text

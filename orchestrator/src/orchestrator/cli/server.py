@@ -48,6 +48,8 @@ def server(
 
     Each option can also be an environment variable (ORCHESTRATOR_PORT) or stand in the TOML file (port = 8080).
     """
+    import sqlite3
+
     from orchestrator import bootstrap
     from orchestrator.model.errors import DataFolderInUse
     from orchestrator.settings import SettingsError, load_settings
@@ -87,6 +89,10 @@ def server(
         except bootstrap.PortInUse as error:
             mend = "choose another one with --port; `orchestrator doctor` tells who is there"
             raise Failure(f"port {settings.port} is taken", why=str(error), mend=mend) from None
+        except (OSError, sqlite3.DatabaseError) as error:
+            # An address that is not this machine's, a folder that cannot be written, a file of another program.
+            mend = "look at --host and --data; `orchestrator doctor` checks this machine"
+            raise Failure("the server cannot start", why=str(error), mend=mend) from None
 
 
 def given(**flags: Any) -> dict[str, object]:
