@@ -18,7 +18,7 @@ from orchestrator.adapters.system import uuid7
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.app.pipeline import Point
 from orchestrator.app.plans import Plans
-from orchestrator.app.waits import Gone
+from orchestrator.app.waits import Caller
 from orchestrator.model.event import Event
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
@@ -195,11 +195,11 @@ class Stage:
         *results: dict[str, Any],
         capacity: int = 0,
         wait: float = 0,
-        gone: Gone | None = None,
+        caller: Caller | None = None,
     ) -> ExchangeAnswer:
         """Report results and ask for jobs."""
         raw = msgspec.json.encode({"results": results, "capacity": capacity, "wait": wait})
-        return await self.gateway.exchange(worker_id, raw, gone)
+        return await self.gateway.exchange(worker_id, raw, caller)
 
     async def take(self, worker_id: str, capacity: int = 1) -> list[JobOut]:
         """Ask for jobs."""
@@ -231,13 +231,19 @@ def released(job: JobOut) -> dict[str, Any]:
     return {"jobId": job.job_id, "attempt": job.attempt, "status": "released"}
 
 
-def caller_that_leaves(after: float) -> Gone:
-    """Make a caller that goes away after a while."""
+class Leaving:
+    """See `waits.Caller`: one that goes away after a while."""
 
-    async def gone() -> None:
-        await asyncio.sleep(after)
+    def __init__(self, after: float) -> None:
+        self._at = asyncio.get_running_loop().time() + after
 
-    return gone
+    def has_gone(self) -> bool:
+        """Whether the while is over."""
+        return asyncio.get_running_loop().time() >= self._at
+
+    async def leaving(self) -> None:
+        """Return when it is."""
+        await asyncio.sleep(self._at - asyncio.get_running_loop().time())
 
 
 async def waiting(call: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:

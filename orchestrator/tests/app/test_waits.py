@@ -11,7 +11,7 @@ from orchestrator.model.errors import Busy, Unavailable
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Duration
-from tests.app.stage import Stage, answer_of, caller_that_leaves, done, failed, make_stage, waiting
+from tests.app.stage import Leaving, Stage, answer_of, done, failed, make_stage, waiting
 
 MINUTE = Duration(60 * MICROS)
 
@@ -56,7 +56,7 @@ async def test_a_wait_ends_with_its_time() -> None:
 async def test_a_caller_that_leaves_ends_its_wait() -> None:
     async with make_stage() as stage:
         run_id = await started(stage)
-        await answer_of(stage.orchestrator.run(run_id, MINUTE, caller_that_leaves(2)), within=2.1)
+        await answer_of(stage.orchestrator.run(run_id, MINUTE, Leaving(2)), within=2.1)
 
 
 async def test_a_process_that_goes_down_answers_everybody() -> None:
@@ -70,13 +70,11 @@ async def test_a_process_that_goes_down_answers_everybody() -> None:
 
 async def test_too_many_are_refused_and_those_who_leave_make_room() -> None:
     waits = Waits(Limits(waits_open_max=2))
-    first, second = waits.begin(RunId("a")), waits.begin(RunId("a"))
-    with pytest.raises(Busy):
-        _ = waits.begin(RunId("b"))
-    waits.forget(RunId("a"), first)
-    third = waits.begin(RunId("b"))
-    waits.forget(RunId("a"), second)
-    waits.forget(RunId("b"), third)
+    with waits.waiting(RunId("a")):
+        with waits.waiting(RunId("a")), pytest.raises(Busy), waits.waiting(RunId("b")):
+            pass
+        with waits.waiting(RunId("b")):
+            assert list(waits._waiting) == ["a", "b"]
     assert waits._waiting == {}
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from orchestrator.app.command import Triggered
 from orchestrator.app.orchestrator import Orchestrator
-from orchestrator.app.waits import Gone
+from orchestrator.app.waits import Caller
 from orchestrator.model.errors import IdempotencyConflict, OrchestratorError
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Duration
@@ -114,7 +114,7 @@ class Clients:
         journal = self._world.journal
         raw = b'{"input": %s}' % payload
 
-        async def request(orchestrator: Orchestrator, gone: Gone) -> Triggered:
+        async def request(orchestrator: Orchestrator, caller: Caller) -> Triggered:
             triggered = await orchestrator.trigger(workflow_id, raw, key)
             journal.accepted.append(Accepted(triggered.run_id, workflow_id, marker, key, payload, triggered.created))
             journal.note(f"{marker} with {key} is {triggered}")
@@ -148,9 +148,9 @@ class Clients:
         """Read a run and its history: what was once seen is never taken back."""
         journal = self._world.journal
 
-        async def request(orchestrator: Orchestrator, gone: Gone) -> RunView:
+        async def request(orchestrator: Orchestrator, caller: Caller) -> RunView:
             began = journal.second()
-            run = await orchestrator.run(run_id, wait, gone)
+            run = await orchestrator.run(run_id, wait, caller)
             self._check_wait(run, began)
             events = await orchestrator.events(run_id, 0)
             if len(events) < journal.seen.get(run_id, 0):
@@ -172,7 +172,7 @@ class Clients:
     async def _cancel(self, run_id: RunId) -> None:
         journal = self._world.journal
 
-        async def request(orchestrator: Orchestrator, gone: Gone) -> None:
+        async def request(orchestrator: Orchestrator, caller: Caller) -> None:
             await orchestrator.cancel(run_id, b'{"reason": "not wanted"}')
             journal.cancelled.setdefault(run_id, journal.second())
             journal.met("run was cancelled")
@@ -186,7 +186,7 @@ class Clients:
         journal = self._world.journal
         redrive = self._world.draw.random() < 0.7
 
-        async def request(orchestrator: Orchestrator, gone: Gone) -> None:
+        async def request(orchestrator: Orchestrator, caller: Caller) -> None:
             if redrive:
                 await orchestrator.redrive(letter_id)
             else:

@@ -15,7 +15,7 @@ from orchestrator.adapters.system import uuid7
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.app.pipeline import Point
 from orchestrator.app.plans import Plans
-from orchestrator.app.waits import Gone
+from orchestrator.app.waits import Caller
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Time
@@ -25,7 +25,7 @@ from tests.simulation.store import FaultyStore
 
 _T = TypeVar("_T")
 
-Request = Callable[[Orchestrator, Gone], Awaitable[_T]]
+Request = Callable[[Orchestrator, Caller], Awaitable[_T]]
 """What a caller asks of a process; runs inside it."""
 
 POINTS: Final[tuple[Point, ...]] = ("batch.begun", "batch.written", "batch.committed", "batch.published")
@@ -157,11 +157,11 @@ class Process:
             self._journal.grants[row.run_id, row.step, row.attempt][-1].signs.append(self._journal.second())
             self._journal.met("lease outlived its orchestrator")
 
-    def handle(self, request: Request[_T], gone: Gone) -> asyncio.Task[_T]:
+    def handle(self, request: Request[_T], caller: Caller) -> asyncio.Task[_T]:
         """Let a request in."""
 
         async def answer() -> _T:
-            return await request(self.orchestrator, gone)
+            return await request(self.orchestrator, caller)
 
         task = asyncio.create_task(answer())
         self._requests[task] = None

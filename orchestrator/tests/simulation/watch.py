@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.app.orchestrator import Orchestrator
-from orchestrator.app.waits import Gone
+from orchestrator.app.waits import Caller
 from orchestrator.model.event import AttemptStarted
 from orchestrator.model.job import parse_job_id
 from orchestrator.model.wire import ExchangeAnswer, HeartbeatAnswer, HeartbeatBody, JobOut
@@ -25,8 +25,8 @@ def key_of(job_id: str, attempt: int) -> AttemptKey:
 def exchange(world: World, worker_id: str, raw: bytes) -> Request[ExchangeAnswer]:
     """Exchange, and check what is handed out."""
 
-    async def request(orchestrator: Orchestrator, gone: Gone) -> ExchangeAnswer:
-        answer = await orchestrator.gateway.exchange(worker_id, raw, gone)
+    async def request(orchestrator: Orchestrator, caller: Caller) -> ExchangeAnswer:
+        answer = await orchestrator.gateway.exchange(worker_id, raw, caller)
         journal = world.journal
         for rejected in answer.rejected:
             journal.met(f"rejected: {rejected.code}")
@@ -46,7 +46,7 @@ def exchange(world: World, worker_id: str, raw: bytes) -> Request[ExchangeAnswer
 def heartbeat(world: World, worker_id: str, body: HeartbeatBody) -> Request[HeartbeatAnswer]:
     """Send a heartbeat, and note whose life it was a sign of."""
 
-    async def request(orchestrator: Orchestrator, gone: Gone) -> HeartbeatAnswer:
+    async def request(orchestrator: Orchestrator, caller: Caller) -> HeartbeatAnswer:
         answer = orchestrator.gateway.heartbeat(worker_id, body)
         if answer.unknown:
             world.journal.met("worker was told that a job is not its own")

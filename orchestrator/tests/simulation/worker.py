@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from orchestrator.app.orchestrator import Orchestrator
-from orchestrator.app.waits import Gone
+from orchestrator.app.waits import Caller
 from orchestrator.model.errors import OrchestratorError, WorkerNotFound
 from orchestrator.model.wire import AttemptRef, HeartbeatBody, JobInFlight, JobOut, RegisterBody
 from tests.simulation import handlers, watch
@@ -193,7 +193,7 @@ class SimulatedWorker:
     async def _register(self) -> None:
         body = RegisterBody(worker_id=self.worker_id, actions=list(self.style.actions), lease=self.style.lease)
 
-        async def request(orchestrator: Orchestrator, gone: Gone) -> None:
+        async def request(orchestrator: Orchestrator, caller: Caller) -> None:
             orchestrator.gateway.register(body, "unnamed")
 
         await self._call("registers", request)

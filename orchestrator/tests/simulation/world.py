@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from orchestrator.adapters.sqlite.database import Database
 from orchestrator.app.orchestrator import Orchestrator
-from orchestrator.app.waits import Gone
+from orchestrator.app.waits import Caller
 from orchestrator.model.errors import OrchestratorError
 from tests.simulation.journal import Journal
 from tests.simulation.options import Fault, options_of
@@ -155,7 +155,7 @@ class World:
         if process is None or not process.up.is_set():
             await asyncio.sleep(0.01)
             raise ConnectionLost
-        task = process.handle(request, lambda: _until(gone))
+        task = process.handle(request, _Connection(gone))
         await asyncio.wait([task], timeout=PATIENCE_SECONDS)
         if not task.done() or task.cancelled():
             raise ConnectionLost
@@ -188,14 +188,23 @@ class World:
             await asyncio.sleep(pause())
 
 
-async def _until(gone: asyncio.Future[None]) -> None:
-    await asyncio.wait([gone])
+class _Connection:
+    """See `waits.Caller`."""
+
+    def __init__(self, gone: asyncio.Future[None]) -> None:
+        self._gone = gone
+
+    def has_gone(self) -> bool:
+        return self._gone.done()
+
+    async def leaving(self) -> None:
+        await asyncio.wait([self._gone])
 
 
 def ask(request: Callable[[Orchestrator], Awaitable[_T]]) -> Request[_T]:
     """Make a request that does not care whether its caller is still there."""
 
-    async def answer(orchestrator: Orchestrator, gone: Gone) -> _T:
+    async def answer(orchestrator: Orchestrator, caller: Caller) -> _T:
         return await request(orchestrator)
 
     return answer

@@ -157,6 +157,8 @@ async def test_start_says_how_to_run_inside_a_loop() -> None:
 PROGRAM = textwrap.dedent(
     """
     import asyncio, sys, threading
+    if sys.argv[2] == "asyncio":
+        sys.modules["uvloop"] = None
     from workersdk import Worker
 
     worker = Worker(concurrency=2, worker_id="w-child", drain_timeout=float(sys.argv[1]))
@@ -170,16 +172,20 @@ PROGRAM = textwrap.dedent(
     def stuck(payload):
         threading.Event().wait()
 
+    @worker.register("loop")
+    async def loop(payload):
+        return type(asyncio.get_running_loop()).__module__
+
     worker.start()
     print("returned")
     """
 )
 
 
-async def child(gateway: Gateway, drain_timeout: float) -> asyncio.subprocess.Process:
+async def child(gateway: Gateway, loop: str) -> asyncio.subprocess.Process:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-W", "error", "-c", PROGRAM, str(drain_timeout),
+        "-W", "error", "-c", PROGRAM, "30", loop,
         env={**os.environ, "WORKFLOW_URL": gateway.url},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -189,10 +195,24 @@ async def child(gateway: Gateway, drain_timeout: float) -> asyncio.subprocess.Pr
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-async def test_a_signal_lets_jobs_finish(number: signal.Signals) -> None:
+LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+
+
+@LOOPS
+async def test_start_runs_on_uvloop_where_it_is_installed(loop: str) -> None:
     async with Gateway() as gateway:
-        process = await child(gateway, 30)
+        process = await child(gateway, loop)
+        result = await gateway.result_of(await gateway.give("loop"))
+        process.terminate()
+        await asyncio.wait_for(process.communicate(), 8)
+    assert result["result"].startswith(loop)
+
+
+@LOOPS
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+async def test_a_signal_lets_jobs_finish(number: signal.Signals, loop: str) -> None:
+    async with Gateway() as gateway:
+        process = await child(gateway, loop)
         job = await gateway.give("wait")
         await gateway.until(lambda: gateway.in_hand and gateway.waiting)
         process.send_signal(number)
@@ -208,13 +228,14 @@ async def test_a_signal_lets_jobs_finish(number: signal.Signals) -> None:
         assert (await gateway.result_of(job))["result"] == "finished"
     assert (process.returncode, output.decode().strip()) == (0, "returned")
     assert b"worker w-child connected to http://127.0.0.1:" in errors
-    assert b"actions: wait, stuck, concurrency 2" in errors
+    assert b"actions: wait, stuck, loop, concurrency 2" in errors
     assert gateway.left == ["w-child"]
 
 
-async def test_a_second_signal_does_not_wait() -> None:
+@LOOPS
+async def test_a_second_signal_does_not_wait(loop: str) -> None:
     async with Gateway() as gateway:
-        process = await child(gateway, 30)
+        process = await child(gateway, loop)
         job = await gateway.give("stuck")
         await gateway.until(lambda: gateway.in_hand and gateway.waiting)
         process.send_signal(signal.SIGTERM)

@@ -87,7 +87,11 @@ def _keep_receive(app: falcon.asgi.App[Any, Any]) -> Asgi:
             return message
 
         scope[http.RECEIVE] = noted
-        await app(scope, noted, send)
+        try:
+            await app(scope, noted, send)
+        finally:
+            # It holds the scope: left in it, the two would be work for the garbage collector, after every request.
+            del scope[http.RECEIVE]
 
     return asgi
 

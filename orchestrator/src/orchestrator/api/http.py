@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -11,7 +12,6 @@ import falcon
 import msgspec
 from falcon.asgi import Request, Response
 
-from orchestrator.app.waits import Gone
 from orchestrator.model.errors import FieldError, InvalidRequest, OrchestratorError, TooLarge
 from orchestrator.model.limits import Limits
 from orchestrator.model.problem import (
@@ -68,15 +68,27 @@ def _too_large(most: int) -> TooLarge:
     return TooLarge(reason, [FieldError("body", reason, "keep the data elsewhere and send a reference to it")])
 
 
-def gone(req: Request) -> Gone:
-    """Give a function whose awaitable is done when the caller has gone away."""
-    receive = req.scope[RECEIVE]
+class Caller:
+    """See `app.waits.Caller`: the other end of a connection whose request has been read."""
 
-    async def wait() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+    def __init__(self, req: Request) -> None:
+        self._scope = req.scope
+        self._receive: Callable[[], Coroutine[Any, Any, dict[str, Any]]] = req.scope[RECEIVE]
 
-    return wait
+    def has_gone(self) -> bool:
+        """Whether a disconnect is there to be received, without waiting for one."""
+        if GONE not in self._scope:
+            message = self._receive()
+            # One step: either it ends with a message, or it would have to wait.
+            with contextlib.suppress(StopIteration):
+                message.send(None)
+            message.close()
+        return GONE in self._scope
+
+    async def leaving(self) -> None:
+        """Return once the connection is closed."""
+        while GONE not in self._scope:
+            await self._receive()
 
 
 def base_url(req: Request) -> str:

@@ -68,7 +68,7 @@ class Exchange:
     async def on_post(self, req: Request, resp: Response, worker_id: str) -> None:
         """Results out, jobs in."""
         raw = await http.read_body(req, self._orchestrator.limits)
-        http.send_json(resp, await self._orchestrator.gateway.exchange(worker_id, raw, http.gone(req)))
+        http.send_json(resp, await self._orchestrator.gateway.exchange(worker_id, raw, http.Caller(req)))
 
 
 class Heartbeat:

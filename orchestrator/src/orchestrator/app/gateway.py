@@ -15,7 +15,7 @@ from orchestrator.app.lease import Lease, Leases
 from orchestrator.app.pipeline import Pipeline
 from orchestrator.app.polls import Poll, Polls
 from orchestrator.app.reports import Reports
-from orchestrator.app.waits import Gone
+from orchestrator.app.waits import Caller, until
 from orchestrator.app.workers import Worker, Workers
 from orchestrator.model import json, times
 from orchestrator.model.definition import id_problem
@@ -101,13 +101,13 @@ class Gateway:
             request_bytes_max=limits.request_bytes_max,
         )
 
-    async def exchange(self, worker_id: str, raw: bytes, gone: Gone | None = None) -> ExchangeAnswer:
+    async def exchange(self, worker_id: str, raw: bytes, caller: Caller | None = None) -> ExchangeAnswer:
         """Record results, then hand out jobs, waiting for them when asked to.
 
         Args:
             worker_id: a registered worker.
             raw: the body as sent.
-            gone: gives an awaitable that is done when the caller went away: nothing is handed out to nobody.
+            caller: who waits for the answer: to one that has gone away nothing is handed out.
         """
         worker = self.workers.find(worker_id)
         self._seen(worker)
@@ -122,7 +122,7 @@ class Gateway:
         capacity = min(body.capacity, self._limits.jobs_per_call_max)
         jobs = self._assignment.assign(worker, capacity) if capacity else []
         if not jobs and wait and not self._has_news(worker):
-            jobs = await self._wait_for_jobs(worker, capacity, wait, gone)
+            jobs = await self._wait_for_jobs(worker, capacity, wait, caller)
         answer = ExchangeAnswer(
             jobs=[self._out(lease) for lease in jobs],
             cancelled=worker.cancelled,
@@ -261,25 +261,23 @@ class Gateway:
                         Rejected(job_id=job_id, attempt=report.attempt, code=rejection, reason=reason)
                     )
 
-    async def _wait_for_jobs(self, worker: Worker, capacity: int, wait: Duration, gone: Gone | None) -> list[Lease]:
+    async def _wait_for_jobs(self, worker: Worker, capacity: int, wait: Duration, caller: Caller | None) -> list[Lease]:
         """Wait until there is a job for this worker, or news for it, or the time is over."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait / MICROS
-        leaving = None if gone is None else asyncio.ensure_future(gone())
         worker.waiting += 1
         try:
             while True:
                 takes = capacity and not self._assignment.is_closed(worker)
                 poll = Poll(worker.worker_id, worker.actions if takes else (), loop.create_future())
                 with self._polls.waiting(poll):
-                    watched = {poll.woken} if leaving is None else {poll.woken, leaving}
                     left = deadline - loop.time()
                     if self._queue.waiting_alone(worker.actions):
                         left = min(left, _RESERVATION_CHECK_SECONDS)
-                    await asyncio.wait(watched, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                    await until(poll.woken, left, caller)
                 if self._polls.closed:
                     return []
-                if leaving is not None and leaving.done():
+                if caller is not None and caller.has_gone():
                     self._polls.pass_on(poll)
                     return []
                 self._seen(worker)
@@ -291,8 +289,6 @@ class Gateway:
                     return jobs
         finally:
             worker.waiting -= 1
-            if leaving is not None:
-                leaving.cancel()
 
     def _end(self, lease: Lease) -> None:
         self._leases.end(lease.key)

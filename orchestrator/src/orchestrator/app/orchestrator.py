@@ -20,7 +20,7 @@ from orchestrator.app.lease import Leases
 from orchestrator.app.pipeline import Pipeline, Point
 from orchestrator.app.plans import Plans
 from orchestrator.app.timers import Timers
-from orchestrator.app.waits import Gone, Waits
+from orchestrator.app.waits import Caller, Waits, until
 from orchestrator.engine.command import CancelRun
 from orchestrator.engine.plan import Plan
 from orchestrator.model import json
@@ -39,7 +39,7 @@ from orchestrator.model.job import Job, Rejection
 from orchestrator.model.json import NULL, Json
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
-from orchestrator.model.times import Duration
+from orchestrator.model.times import MICROS, Duration
 from orchestrator.model.view import (
     DeadLetterView,
     EventView,
@@ -204,10 +204,10 @@ class Orchestrator:
         fingerprint = b"" if key is None else _fingerprint(workflow_id, payload)
         return await self.pipeline.submit(Trigger(workflow_id, payload, key, fingerprint))
 
-    async def run(self, run_id: RunId, wait: Duration = Duration(0), gone: Gone | None = None) -> RunView:
+    async def run(self, run_id: RunId, wait: Duration = Duration(0), caller: Caller | None = None) -> RunView:
         """Read a run; with ``wait``, once it has ended or the time is over."""
         if wait:
-            await self.wait(run_id, wait, gone)
+            await self.wait(run_id, wait, caller)
         record = await self._queries.run(run_id)
         if record is None:
             raise RunNotFound(f"no run has the id {run_id!r}; GET /workflow/runs lists them")
@@ -222,18 +222,23 @@ class Orchestrator:
             self.gateway.connected_actions() if record.ended_at is None else {},
         )
 
-    async def wait(self, run_id: RunId, wait: Duration, gone: Gone | None = None) -> None:
-        """Wait until a run has ended, or the time is over, or the caller went away."""
-        waiting = self._waits.begin(run_id)
-        try:
-            record = await self._queries.run(run_id)
-        except BaseException:
-            self._waits.forget(run_id, waiting)
-            raise
-        if record is None or record.ended_at is not None:
-            self._waits.forget(run_id, waiting)
-            return
-        await self._waits.end(run_id, waiting, wait, gone)
+    async def wait(
+        self, run_id: RunId, wait: Duration, caller: Caller | None = None, *, has_begun_now: bool = False
+    ) -> None:
+        """Wait until a run has ended, or the time is over, or the caller went away.
+
+        Args:
+            run_id: the run.
+            wait: how long at most.
+            caller: who waits; None for one that never goes away.
+            has_begun_now: whether `trigger` began it a moment ago, so that it cannot have ended.
+        """
+        with self._waits.waiting(run_id) as woken:
+            if not has_begun_now:
+                record = await self._queries.run(run_id)
+                if record is None or record.ended_at is not None:
+                    return
+            await until(woken, wait / MICROS, caller)
 
     async def events(self, run_id: RunId, after: int) -> list[EventView]:
         """Read the history of a run from event ``after`` + 1 on."""

@@ -16,7 +16,7 @@ class Poll:
 
     worker: str
     actions: tuple[str, ...]
-    woken: asyncio.Future[None]
+    woken: asyncio.Future[bool]
 
 
 class Polls:
@@ -54,7 +54,7 @@ class Polls:
 
     def pass_on(self, poll: Poll) -> None:
         """An exchange was woken but cannot take a job: wake others in its place."""
-        if poll.woken.done():
+        if poll.woken.done() and poll.woken.result():
             for action in poll.actions:
                 self._wake_one(action)
 
@@ -79,7 +79,7 @@ class Polls:
 
 def _wake(poll: Poll) -> None:
     if not poll.woken.done():
-        poll.woken.set_result(None)
+        poll.woken.set_result(True)
 
 
 def _drop(index: dict[str, dict[Poll, None]], key: str, poll: Poll) -> None:

@@ -1,17 +1,56 @@
-"""Callers that wait for a run to end."""
+"""Callers that wait: for a run to end here, for a job in `gateway`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
 
 from orchestrator.model.errors import Busy
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
-from orchestrator.model.times import MICROS, Duration
 
-Gone = Callable[[], Awaitable[None]]
-"""Gives an awaitable that is done when a caller has gone away; asked for only by those who wait."""
+WATCH_AFTER_SECONDS: Final = 1.0
+"""How long a wait lasts before its caller is watched. Most waits are shorter, and a watcher costs more than they do."""
+
+
+class Caller(Protocol):
+    """Who waits for an answer."""
+
+    def has_gone(self) -> bool:
+        """Whether it has gone away: nobody would read an answer."""
+        ...
+
+    def leaving(self) -> Coroutine[None, None, None]:
+        """Return once it has gone away."""
+        ...
+
+
+async def until(woken: asyncio.Future[bool], seconds: float, caller: Caller | None) -> bool:
+    """Wait until a future is done; give its result, False when the time was over or the caller left before."""
+    loop = asyncio.get_running_loop()
+    watch: asyncio.Task[None] | None = None
+
+    def expire(_: object = None) -> None:
+        if not woken.done():
+            woken.set_result(False)
+
+    def begin_watch(caller: Caller) -> None:
+        nonlocal watch
+        watch = loop.create_task(caller.leaving())
+        watch.add_done_callback(expire)
+
+    timers = [loop.call_later(seconds, expire)]
+    if caller is not None and seconds > WATCH_AFTER_SECONDS:
+        timers.append(loop.call_later(WATCH_AFTER_SECONDS, begin_watch, caller))
+    try:
+        return await woken
+    finally:
+        for timer in timers:
+            timer.cancel()
+        if watch is not None:
+            watch.cancel()
 
 
 class Waits:
@@ -20,49 +59,37 @@ class Waits:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._open = 0
-        self._waiting: dict[RunId, set[asyncio.Future[None]]] = {}
+        self._waiting: dict[RunId, set[asyncio.Future[bool]]] = {}
         self._closed = False
 
-    def begin(self, run_id: RunId) -> asyncio.Future[None]:
-        """Start to wait; look at the run's state after this call, then hand the future to `end`.
+    @contextmanager
+    def waiting(self, run_id: RunId) -> Iterator[asyncio.Future[bool]]:
+        """Give a future that is done when the run ends; look at the run's state inside the block, then wait for it.
 
         Raises:
             Busy: too many wait.
         """
         if self._open >= self._limits.waits_open_max:
             raise Busy(f"{self._limits.waits_open_max:,} requests wait for runs already (waits_open_max)")
-        self._open += 1
-        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(run_id, set()).add(waiting)
+        woken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if self._closed:
-            waiting.set_result(None)
-        return waiting
-
-    async def end(self, run_id: RunId, waiting: asyncio.Future[None], wait: Duration, gone: Gone | None = None) -> None:
-        """Wait until the run has ended, or the time is over, or the caller went away."""
-        leaving = None if gone is None else asyncio.ensure_future(gone())
+            woken.set_result(True)
+        self._open += 1
+        self._waiting.setdefault(run_id, set()).add(woken)
         try:
-            watched = {waiting} if leaving is None else {waiting, leaving}
-            await asyncio.wait(watched, timeout=wait / MICROS, return_when=asyncio.FIRST_COMPLETED)
+            yield woken
         finally:
-            if leaving is not None:
-                leaving.cancel()
-            self.forget(run_id, waiting)
-
-    def forget(self, run_id: RunId, waiting: asyncio.Future[None]) -> None:
-        """Stop to wait."""
-        self._open -= 1
-        others = self._waiting.get(run_id)
-        if others is not None:
-            others.discard(waiting)
+            self._open -= 1
+            others = self._waiting[run_id]
+            others.discard(woken)
             if not others:
                 del self._waiting[run_id]
 
     def run_ended(self, run_id: RunId) -> None:
         """Wake those who wait for a run."""
-        for waiting in self._waiting.get(run_id, ()):
-            if not waiting.done():
-                waiting.set_result(None)
+        for woken in self._waiting.get(run_id, ()):
+            if not woken.done():
+                woken.set_result(True)
 
     def shut(self) -> None:
         """Wake everyone, now and from now on."""

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar, overload
 
 from workersdk.errors import WorkflowError
 from workersdk.handlers import Handler, make_handler
+from workersdk.loop import run_loop
 from workersdk.session import Session
 from workersdk.transport import Hello, open_transport, resolve_url
 from workersdk.version import SDK, __version__
@@ -132,7 +133,7 @@ class Worker:
             raise WorkflowError("start() blocks and an event loop is running here: use `await worker.run(url)` instead")
         self._write_to_stderr_if_nobody_listens()
         with self._running(), self._signals():
-            asyncio.run(self._run(url, leaves_on_interrupt=False))
+            run_loop(self._run(url, leaves_on_interrupt=False))
 
     async def run(self, url: str | None = None) -> None:
         """Do the same as `start` inside a running event loop. Signals are left alone; cancelling it leaves at once."""

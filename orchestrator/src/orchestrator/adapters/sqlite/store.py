@@ -11,7 +11,7 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.adapters.sqlite import rows
 from orchestrator.adapters.sqlite.database import Database
@@ -40,6 +40,10 @@ _OVERDUE = """
     ORDER BY deadline LIMIT ?"""
 
 
+_LATEST_MAX: Final = 1_000
+"""Definitions kept in memory; beyond it all are forgotten, and read again as they are used."""
+
+
 class SqliteStore:
     """See `ports.store.Store`."""
 
@@ -48,6 +52,7 @@ class SqliteStore:
         self._fold = fold
         self._runs_cached_max = runs_cached_max
         self._known: OrderedDict[RunId, Known] = OrderedDict()
+        self._latest: dict[str, DefinitionVersion] = {}
         self._lock = asyncio.Lock()
         writer = database.writer
         (self._next_seq,) = writer.execute("SELECT coalesce(max(seq), 0) + 1 FROM runs").fetchone()
@@ -61,7 +66,9 @@ class SqliteStore:
     async def _transaction(self) -> AsyncIterator[Transaction]:
         async with self._lock:
             writer = self._database.writer
-            transaction = SqliteTransaction(writer, self._known, self._fold, self._next_seq, self._next_id)
+            transaction = SqliteTransaction(
+                writer, self._known, self._latest, self._fold, self._next_seq, self._next_id
+            )
             try:
                 writer.execute("BEGIN IMMEDIATE")
                 yield transaction
@@ -74,6 +81,10 @@ class SqliteStore:
                 raise
             self._next_seq, self._next_id = transaction.next_seq, transaction.next_id
             self._remember(transaction.touched)
+            if transaction.defined:
+                if len(self._latest) > _LATEST_MAX:
+                    self._latest.clear()
+                self._latest.update(transaction.defined)
             self._database.committed()
 
     def _remember(self, touched: dict[RunId, Known]) -> None:

@@ -49,17 +49,21 @@ class SqliteTransaction:
         self,
         connection: sqlite3.Connection,
         known: Mapping[RunId, Known],
+        latest: Mapping[str, DefinitionVersion],
         fold: Callable[[RunId, DefinitionVersion, Iterable[Event]], RunState],
         next_seq: int,
         next_id: int,
     ) -> None:
         self._connection = connection
         self._known = known
+        self._latest = latest
         self._fold = fold
         self.next_seq = next_seq
         self.next_id = next_id
         self.touched: dict[RunId, Known] = {}
         """What the runs of this transaction are when it has committed."""
+        self.defined: dict[str, DefinitionVersion] = {}
+        """Latest versions that it has read or written."""
 
     async def runs(self, ids: Iterable[RunId]) -> dict[RunId, RunState]:
         """See `ports.store.Transaction.runs`."""
@@ -93,8 +97,16 @@ class SqliteTransaction:
 
     async def definitions(self, ids: Iterable[str]) -> dict[str, DefinitionVersion]:
         """See `ports.store.Transaction.definitions`."""
-        found = ((key, self._connection.execute(_LATEST_DEFINITION, (key,)).fetchone()) for key in ids)
-        return {key: rows.definition(row) for key, row in found if row is not None}
+        found: dict[str, DefinitionVersion] = {}
+        for key in ids:
+            version = self.defined.get(key) or self._latest.get(key)
+            if version is None:
+                row = self._connection.execute(_LATEST_DEFINITION, (key,)).fetchone()
+                if row is None:
+                    continue
+                version = self.defined[key] = rows.definition(row)
+            found[key] = version
+        return found
 
     async def add_definition(self, version: DefinitionVersion) -> None:
         """See `ports.store.Transaction.add_definition`."""
@@ -103,6 +115,7 @@ class SqliteTransaction:
             "INSERT INTO definitions (workflow_id, version, digest, created_at, body) VALUES (?, ?, ?, ?, ?)",
             (definition.id, version.version, version.digest, version.created_at, rows.encode(definition)),
         )
+        self.defined[definition.id] = version
 
     async def idempotency(self, keys: Iterable[str], now: Time) -> dict[str, IdempotencyRecord]:
         """See `ports.store.Transaction.idempotency`."""
