@@ -361,11 +361,12 @@ async def test_a_broken_connection_is_unavailable_for_every_read(tmp_path: Path)
 # --- the log -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("rule", "least"), [("CHANGES", 300), ("BYTES", 2_000_000)])
 async def test_the_log_is_copied_into_the_file_while_it_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rule: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log may keep its size, but not grow with everything that is ever written."""
-    monkeypatch.setattr("orchestrator.adapters.sqlite.database.CHECKPOINT_CHANGES", 300)
+    """The log may keep its size, but not grow with everything that is ever written, be it many rows or large ones."""
+    monkeypatch.setattr(f"orchestrator.adapters.sqlite.database.CHECKPOINT_{rule}", least)
     async with database_in(tmp_path) as database:
         opened = opened_over(database, 10)
         scribe = Scribe()

@@ -26,6 +26,8 @@ _READER_CACHE_KIB: Final = 16 * 1024
 CHECKPOINT_CHANGES: Final = 5_000
 """Rows changed between two checkpoints of the write-ahead log: some ten megabytes of it, copied in milliseconds. The
 file itself keeps its size, for to grow it again costs more at every flush than to write over it."""
+CHECKPOINT_BYTES: Final = 32 * 1024 * 1024
+"""Payload bytes written between two checkpoints: where payloads are large, few rows make a long log."""
 
 
 class Database:
@@ -43,6 +45,7 @@ class Database:
         """
         self._stack = contextlib.ExitStack()
         self._copied = 0
+        self._bytes = 0
         self._checkpoint: asyncio.Task[None] | None = None
         with contextlib.ExitStack() as stack:
             if folder is None:
@@ -63,13 +66,15 @@ class Database:
                 self.reader.execute("PRAGMA query_only=1")
             self._stack = stack.pop_all()
 
-    def committed(self) -> None:
+    def committed(self, payload_bytes: int) -> None:
         """Note a commit; now and then, make a checkpoint of a log that has grown."""
+        self._bytes += payload_bytes
         if self.path is None or self._checkpoint is not None:
             return
         changes = self.writer.total_changes
-        if changes - self._copied >= CHECKPOINT_CHANGES:
+        if changes - self._copied >= CHECKPOINT_CHANGES or self._bytes >= CHECKPOINT_BYTES:
             self._copied = changes
+            self._bytes = 0
             self._checkpoint = asyncio.get_running_loop().create_task(self._make_checkpoint(self.path))
 
     async def _make_checkpoint(self, path: Path) -> None:

@@ -85,7 +85,7 @@ class SqliteStore:
                 if len(self._latest) > _LATEST_MAX:
                     self._latest.clear()
                 self._latest.update(transaction.defined)
-            self._database.committed()
+            self._database.committed(transaction.payload_bytes)
 
     def _remember(self, touched: dict[RunId, Known]) -> None:
         """Keep open runs, the one unused for longest first to go; hardly anything is asked of a run that has ended."""

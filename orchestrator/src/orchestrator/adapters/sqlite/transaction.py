@@ -62,6 +62,8 @@ class SqliteTransaction:
         self.next_id = next_id
         self.touched: dict[RunId, Known] = {}
         """What the runs of this transaction are when it has committed."""
+        self.payload_bytes = 0
+        """Bytes of payloads that it has written."""
         self.defined: dict[str, DefinitionVersion] = {}
         """Latest versions that it has read or written."""
 
@@ -196,6 +198,8 @@ class SqliteTransaction:
             step, payload = rows.INPUT_STEP, change.created
         elif change.result is not None:
             step, payload = change.result
+        if payload is not None:
+            self.payload_bytes += len(payload)
         return row_id, seq, step, change.events[-1].at, rows.encode(change.events), payload
 
 
