@@ -14,6 +14,7 @@ from typing import Final
 
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from orchestrator.adapters.embedded import EmbeddedQueue
 from orchestrator.adapters.sqlite.database import Database
@@ -21,8 +22,10 @@ from orchestrator.adapters.sqlite.queries import SqliteQueries
 from orchestrator.adapters.sqlite.store import SqliteStore
 from orchestrator.adapters.system import SystemChance, SystemClock
 from orchestrator.api.app import make_app
+from orchestrator.api.http import CALLER
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.app.plans import Plans
+from orchestrator.app.waits import Caller
 from orchestrator.settings import Settings
 
 DRAIN_SECONDS: Final = 10
@@ -61,7 +64,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
             server = _Server(
                 uvicorn.Config(
                     make_app(orchestrator, settings.names),
-                    http="httptools",
+                    http=_Protocol,
                     ws="none",
                     lifespan="off",
                     log_config=None,
@@ -86,6 +89,22 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
             if server.started and on_ready is not None:
                 on_ready(url_of(settings))
             await serving
+
+
+class _Protocol(HttpToolsProtocol):
+    """Lets requests know the connection they came on, and when it closes."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._caller = Caller()
+        super().connection_made(transport)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope[CALLER] = self._caller  # type: ignore[typeddict-unknown-key]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._caller.leave()
 
 
 class _Server(uvicorn.Server):

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from orchestrator.api.app import make_app
+from orchestrator.api.http import CALLER
+from orchestrator.app import waits
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.bootstrap import open_orchestrator
 from orchestrator.model.limits import Limits
@@ -42,6 +44,20 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
+class _Connection(waits.Caller):
+    """Notes that somebody watches it."""
+
+    __slots__ = ("watched",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watched = asyncio.Event()
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        self.watched.set()
+        super().watch(watcher)
+
+
 class Caller:
     """One side of a connection: what it sends, and when it goes away."""
 
@@ -50,26 +66,22 @@ class Caller:
         self._complete = complete
         self.taken = 0
         """Chunks that the application has asked for."""
-        self._watched = asyncio.Event()
-        self._gone = asyncio.Event()
+        self.connection = _Connection()
 
     async def watched(self) -> None:
         """Wait until the application waits for something, and for this caller to go away meanwhile."""
         async with asyncio.timeout(5):
-            await self._watched.wait()
+            await self.connection.watched.wait()
 
     def go(self) -> None:
         """Close the connection."""
-        self._gone.set()
+        self.connection.leave()
 
     async def receive(self) -> dict[str, Any]:
         if self.taken < len(self._chunks):
             self.taken += 1
             more = self.taken < len(self._chunks) or not self._complete
             return {"type": "http.request", "body": self._chunks[self.taken - 1], "more_body": more}
-        self._watched.set()
-        if self._complete:
-            await self._gone.wait()
         return {"type": "http.disconnect"}
 
 
@@ -125,6 +137,7 @@ class Api:
             "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent.items()],
             "client": ("127.0.0.1", 50_000),
             "server": ("127.0.0.1", 8080),
+            CALLER: caller.connection,
         }
         status = 0
         found: dict[str, str] = {}

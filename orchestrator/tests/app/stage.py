@@ -231,19 +231,11 @@ def released(job: JobOut) -> dict[str, Any]:
     return {"jobId": job.job_id, "attempt": job.attempt, "status": "released"}
 
 
-class Leaving:
-    """See `waits.Caller`: one that goes away after a while."""
-
-    def __init__(self, after: float) -> None:
-        self._at = asyncio.get_running_loop().time() + after
-
-    def has_gone(self) -> bool:
-        """Whether the while is over."""
-        return asyncio.get_running_loop().time() >= self._at
-
-    async def leaving(self) -> None:
-        """Return when it is."""
-        await asyncio.sleep(self._at - asyncio.get_running_loop().time())
+def caller_that_leaves(after: float) -> Caller:
+    """Make a caller that goes away after a while."""
+    caller = Caller()
+    asyncio.get_running_loop().call_later(after, caller.leave)
+    return caller
 
 
 async def waiting(call: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from orchestrator.app.assignment import RESERVED_SECONDS, RESTED_SECONDS
+from orchestrator.app.waits import Caller
 from orchestrator.model.wire import JobOut
 from tests.app.stage import Stage, answer_of, done, make_stage, waiting
 
@@ -77,6 +80,27 @@ async def test_a_suspect_goes_to_empty_hands_and_nothing_goes_with_it() -> None:
         assert await stage.take("w", 10) == []
         answer = await stage.exchange("w", done(suspect), capacity=10)
         assert [job.action for job in answer.jobs] == ["calm"]
+
+
+@pytest.mark.parametrize("has_hung_up", [True, False])
+async def test_who_times_out_in_the_hands_of_a_worker_that_hung_up_is_suspected(has_hung_up: bool) -> None:
+    """A process that dies closes its connections; a step's timeout may be over long before the lease is."""
+    async with make_stage() as stage:
+        await stage.orchestrator.define(
+            b'{"id": "flow", "retry": {"delay": 0}, "steps": [{"action": "risky", "timeout": 2}]}'
+        )
+        await stage.trigger()
+        first, second = Caller(), Caller()
+        stage.register("victim", "risky", lease=3_600)
+        await stage.exchange("victim", caller=first)
+        (job,) = (await stage.exchange("victim", capacity=1, caller=second)).jobs
+        assert not job.alone
+        first.leave()
+        if has_hung_up:
+            second.leave()
+        await stage.wait(2.5)
+        stage.register("w", "risky")
+        assert [(job.attempt, job.alone) for job in await stage.take("w", 10)] == [(2, has_hung_up)]
 
 
 async def test_two_suspects_go_one_after_the_other() -> None:

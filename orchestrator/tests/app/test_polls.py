@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.app.stage import Leaving, answer_of, done, make_stage, waiting
+from tests.app.stage import answer_of, caller_that_leaves, done, make_stage, waiting
 
 
 async def test_a_job_wakes_the_worker_that_has_waited_longest_and_no_other() -> None:
@@ -64,7 +64,7 @@ async def test_a_caller_that_has_gone_is_given_nothing_and_its_wake_goes_to_anot
         await stage.define("calm")
         stage.register("gone", "calm")
         stage.register("here", "calm")
-        first = await waiting(stage.exchange("gone", capacity=1, wait=20, caller=Leaving(1)))
+        first = await waiting(stage.exchange("gone", capacity=1, wait=20, caller=caller_that_leaves(1)))
         second = await waiting(stage.exchange("here", capacity=1, wait=20))
         await asyncio.sleep(0.999)
         # Woken and left in the same moment.
@@ -77,7 +77,7 @@ async def test_a_caller_that_leaves_ends_its_wait() -> None:
     async with make_stage() as stage:
         await stage.define("calm")
         stage.register("w", "calm")
-        await answer_of(stage.exchange("w", capacity=1, wait=60, caller=Leaving(2)), within=2.1)
+        await answer_of(stage.exchange("w", capacity=1, wait=60, caller=caller_that_leaves(2)), within=2.1)
         assert stage.gateway._polls._by_action == {}
         assert stage.gateway._polls._by_worker == {}
 

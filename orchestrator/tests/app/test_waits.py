@@ -11,7 +11,7 @@ from orchestrator.model.errors import Busy, Unavailable
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Duration
-from tests.app.stage import Leaving, Stage, answer_of, done, failed, make_stage, waiting
+from tests.app.stage import Stage, answer_of, caller_that_leaves, done, failed, make_stage, waiting
 
 MINUTE = Duration(60 * MICROS)
 
@@ -56,7 +56,7 @@ async def test_a_wait_ends_with_its_time() -> None:
 async def test_a_caller_that_leaves_ends_its_wait() -> None:
     async with make_stage() as stage:
         run_id = await started(stage)
-        await answer_of(stage.orchestrator.run(run_id, MINUTE, Leaving(2)), within=2.1)
+        await answer_of(stage.orchestrator.run(run_id, MINUTE, caller_that_leaves(2)), within=2.1)
 
 
 async def test_a_process_that_goes_down_answers_everybody() -> None:

@@ -276,6 +276,12 @@ def test_an_attempt_that_times_out_is_withdrawn_and_tried_again() -> None:
     )
 
 
+def test_who_may_have_taken_its_worker_down_runs_alone_from_then_on() -> None:
+    story = Story(make_linear(step_timeout=seconds(30))).take().do(TimeOutAttempt(0, 1, suspect=True))
+    assert story.state.open[0].is_suspect
+    assert story.wait(1).retry().state.open[0].alone
+
+
 def test_timeouts_and_errors_share_one_budget() -> None:
     story = Story(make_linear(retry=RetryPolicy(max_retries=1), step_timeout=seconds(0.25))).take().fail().retry()
     failure = Failure(TIMED_OUT_TYPE, "no result within 0.25 s of the start")

@@ -262,7 +262,14 @@ class Checker:
         for run_id, committed in self._journal.events.items():
             lost: Counter[int] = Counter()
             for one in committed:
-                if isinstance(one.event, events.AttemptLost):
+                if isinstance(one.event, events.AttemptFailed) and one.event.timed_out:
+                    grant = self._journal.grants[run_id, one.event.step, one.event.attempt][-1]
+                    died = self._journal.deaths.get(grant.worker, one.second)
+                    if died < one.second and not one.event.suspect:
+                        self._wrong("who times out with its worker is suspected", f"{run_id} {one.event}")
+                if isinstance(one.event, events.AttemptLost) or (
+                    isinstance(one.event, events.AttemptFailed) and one.event.suspect
+                ):
                     lost[one.event.step] += 1
                     grant = self._journal.grants[run_id, one.event.step, one.event.attempt][-1]
                     if grant.worker.startswith(SCRIPT):

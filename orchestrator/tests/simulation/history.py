@@ -29,7 +29,8 @@ class Step:
     attempt: int = 0
     failures: int = 0
     losses: int = 0
-    losses_ever: int = 0
+    suspicions: int = 0
+    """Attempts that were lost with their worker, or may have been."""
     retry_at: Time | None = None
 
 
@@ -152,9 +153,9 @@ class Walk:
             yield "a step before it has not completed"
         if step.phase == "resting" and step.retry_at is not None and event.at < step.retry_at:
             yield f"I7: its time is {step.retry_at}"
-        if event.alone and not step.losses_ever:
+        if event.alone and not step.suspicions:
             yield "it is suspected without reason"
-        if step.losses and not event.alone:
+        if step.suspicions and not event.alone:
             yield "it took a worker down and does not run alone"
         step.phase, step.attempt, step.retry_at = "queued", event.attempt, None
 
@@ -165,10 +166,11 @@ class Walk:
         most = definition.retry.max_retries
         if isinstance(event, events.AttemptFailed):
             step.failures += 1
+            step.suspicions += event.suspect
             made = step.failures
         else:
             step.losses += 1
-            step.losses_ever += 1
+            step.suspicions += 1
             made, most = step.losses, min(most, LOSSES_MAX)
         if event.retry_at is not None and made > most:
             yield f"it is tried again after {made} of {most + 1} attempts"

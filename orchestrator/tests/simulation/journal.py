@@ -86,6 +86,8 @@ class Journal:
     """Dead letters whose redrive or discard was answered with success."""
     seen: dict[RunId, int] = field(default_factory=dict)
     """How long a run's history was when somebody read it last."""
+    deaths: dict[str, float] = field(default_factory=dict)
+    """When workers died."""
     outages: list[tuple[float, float]] = field(default_factory=list)
     """From when to when no process served."""
     sometimes: Counter[str] = field(default_factory=Counter)

@@ -149,11 +149,6 @@ def nobody_is_woken(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Polls, "wake_for", _nothing)
 
 
-def wake_ups_are_not_passed_on(patch: pytest.MonkeyPatch) -> None:
-    """A worker that has a suspect in hand is woken for a job that it cannot take, and nobody else is."""
-    patch.setattr(Assignment, "is_closed", lambda self, worker: False)
-
-
 def doubt_is_ignored(patch: pytest.MonkeyPatch) -> None:
     """A commit that was reported as failed is taken for one that has not been."""
     patch.setattr(Gateway, "doubt", _nothing)
@@ -244,7 +239,6 @@ MUTANTS: Final[tuple[Break, ...]] = (
     suspects_run_in_company,
     leases_end_early,
     nobody_is_woken,
-    wake_ups_are_not_passed_on,
     doubt_is_ignored,
     a_report_leaves_its_job_in_the_queue,
     jobs_of_one_batch_outlive_their_run,

@@ -52,6 +52,7 @@ class SimulatedWorker:
         self.outbox: dict[Held, Raw] = {}
         """Results that nobody has acknowledged."""
         self._world = world
+        self._connection = Caller()
         self._jobs: dict[Held, JobOut] = {}
         self._registered = False
         self._leaving = False
@@ -73,6 +74,9 @@ class SimulatedWorker:
         self.alive = False
         if self.in_hand:
             self._world.journal.met("worker died with jobs in hand")
+        # The machine closes what a process leaves open.
+        self._connection.leave()
+        self._world.journal.deaths[self.worker_id] = self._world.journal.second()
         for task in [*self._tasks, *self.in_hand.values()]:
             task.cancel()
         self.in_hand.clear()
@@ -186,7 +190,14 @@ class SimulatedWorker:
 
     async def _call(self, name: str, request: Request[_T]) -> _T:
         await self._thawed.wait()
-        answer = await self._world.call(f"{self.worker_id} {name}", request)
+        try:
+            answer = await self._world.call(f"{self.worker_id} {name}", request, self._connection)
+        except ConnectionLost:
+            if self._world.draw.random() < 0.7:
+                # Otherwise the connection stays half open, and the server never learns of it.
+                self._connection.leave()
+            self._connection = Caller()
+            raise
         await self._thawed.wait()
         return answer
 

@@ -116,14 +116,14 @@ class World:
 
     # --- the network ---------------------------------------------------------------------------------------------
 
-    async def call(self, name: str, request: Request[_T]) -> _T:
-        """Make a request as a client does: there and back through the network.
+    async def call(self, name: str, request: Request[_T], caller: Caller | None = None) -> _T:
+        """Make a request as a client does: there and back through the network, on a kept connection or its own.
 
         Raises:
             ConnectionLost: no answer came.
             OrchestratorError: the answer is an error.
         """
-        gone = asyncio.get_running_loop().create_future()
+        connection = caller or Caller()
         try:
             await asyncio.sleep(self._delay())
             if self.strikes(Fault.CALL_LOST):
@@ -134,28 +134,28 @@ class World:
             if self.strikes(Fault.PIPELINE_TINY):
                 for _ in range(4):
                     self.spawn(self._repeat(request, 0), f"{name} in a crowd")
-            answer = await self._deliver(request, gone)
+            answer = await self._deliver(request, connection)
             if self.strikes(Fault.ANSWER_LOST):
                 await asyncio.sleep(self.draw.uniform(0.1, 2))
                 raise ConnectionLost
             await asyncio.sleep(self._delay())
             return answer
         finally:
-            if not gone.done() and self.draw.random() < 0.7:
+            if caller is None and self.draw.random() < 0.7:
                 # Otherwise the connection stays half open, and the server never learns of it.
-                gone.set_result(None)
+                connection.leave()
 
     def _delay(self) -> float:
         if self.strikes(Fault.CALL_LATE):
             return self.draw.uniform(0.2, 5)
         return self.draw.uniform(0.0005, 0.02)
 
-    async def _deliver(self, request: Request[_T], gone: asyncio.Future[None]) -> _T:
+    async def _deliver(self, request: Request[_T], caller: Caller) -> _T:
         process = self.process
         if process is None or not process.up.is_set():
             await asyncio.sleep(0.01)
             raise ConnectionLost
-        task = process.handle(request, _Connection(gone))
+        task = process.handle(request, caller)
         await asyncio.wait([task], timeout=PATIENCE_SECONDS)
         if not task.done() or task.cancelled():
             raise ConnectionLost
@@ -166,7 +166,7 @@ class World:
         self.late_packets += 1
         try:
             await asyncio.sleep(later)
-            await self._deliver(request, asyncio.get_running_loop().create_future())
+            await self._deliver(request, Caller())
         except ConnectionLost:
             return
         except OrchestratorError as error:
@@ -186,19 +186,6 @@ class World:
                 if error.http_status != 503:
                     raise
             await asyncio.sleep(pause())
-
-
-class _Connection:
-    """See `waits.Caller`."""
-
-    def __init__(self, gone: asyncio.Future[None]) -> None:
-        self._gone = gone
-
-    def has_gone(self) -> bool:
-        return self._gone.done()
-
-    async def leaving(self) -> None:
-        await asyncio.wait([self._gone])
 
 
 def ask(request: Callable[[Orchestrator], Awaitable[_T]]) -> Request[_T]:

@@ -73,11 +73,11 @@ def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None) -> Asgi:
     }
     for path, resource in routes.items():
         app.add_route(path, resource)
-    return _keep_receive(app)
+    return _note_gone(app)
 
 
-def _keep_receive(app: falcon.asgi.App[Any, Any]) -> Asgi:
-    """Keep the connection's ``receive`` where a resource finds it, and note a disconnect: Falcon shows neither."""
+def _note_gone(app: falcon.asgi.App[Any, Any]) -> Asgi:
+    """Note a disconnect in the middle of a body, which Falcon takes for its end."""
 
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
         async def noted() -> dict[str, Any]:
@@ -86,12 +86,7 @@ def _keep_receive(app: falcon.asgi.App[Any, Any]) -> Asgi:
                 scope[http.GONE] = True
             return message
 
-        scope[http.RECEIVE] = noted
-        try:
-            await app(scope, noted, send)
-        finally:
-            # It holds the scope: left in it, the two would be work for the garbage collector, after every request.
-            del scope[http.RECEIVE]
+        await app(scope, noted, send)
 
     return asgi
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -12,6 +11,7 @@ import falcon
 import msgspec
 from falcon.asgi import Request, Response
 
+from orchestrator.app.waits import Caller
 from orchestrator.model.errors import FieldError, InvalidRequest, OrchestratorError, TooLarge
 from orchestrator.model.limits import Limits
 from orchestrator.model.problem import (
@@ -32,12 +32,10 @@ PROBLEM: Final = "application/problem+json"
 HTML: Final = "text/html; charset=utf-8"
 encode: Final = msgspec.json.Encoder().encode
 
-RECEIVE: Final = "orchestrator.receive"
-"""Key of the ASGI scope under which the connection's ``receive`` is kept, to learn when a caller goes away."""
-
-
+CALLER: Final = "orchestrator.caller"
+"""Key of the ASGI scope under which the server keeps the connection, a `Caller`."""
 GONE: Final = "orchestrator.gone"
-"""Key of the ASGI scope that is there once the caller has gone away."""
+"""Key of the ASGI scope that is there when the caller went away while its body was read."""
 
 
 async def read_body(req: Request, limits: Limits, most: int | None = None) -> bytes:
@@ -68,27 +66,9 @@ def _too_large(most: int) -> TooLarge:
     return TooLarge(reason, [FieldError("body", reason, "keep the data elsewhere and send a reference to it")])
 
 
-class Caller:
-    """See `app.waits.Caller`: the other end of a connection whose request has been read."""
-
-    def __init__(self, req: Request) -> None:
-        self._scope = req.scope
-        self._receive: Callable[[], Coroutine[Any, Any, dict[str, Any]]] = req.scope[RECEIVE]
-
-    def has_gone(self) -> bool:
-        """Whether a disconnect is there to be received, without waiting for one."""
-        if GONE not in self._scope:
-            message = self._receive()
-            # One step: either it ends with a message, or it would have to wait.
-            with contextlib.suppress(StopIteration):
-                message.send(None)
-            message.close()
-        return GONE in self._scope
-
-    async def leaving(self) -> None:
-        """Return once the connection is closed."""
-        while GONE not in self._scope:
-            await self._receive()
+def caller(req: Request) -> Caller:
+    """Give the connection of a request; one that never closes where the server does not say."""
+    return req.scope.get(CALLER) or Caller()
 
 
 def base_url(req: Request) -> str:

@@ -89,7 +89,7 @@ class Run:
             return
         http.check_parameters(req, ("wait",))
         wait = wait_duration(http.parameter(req, "wait") or 0, orchestrator.limits, "wait")
-        http.send_json(resp, await orchestrator.run(RunId(run_id), wait, http.Caller(req)))
+        http.send_json(resp, await orchestrator.run(RunId(run_id), wait, http.caller(req)))
 
 
 class Events:

@@ -38,7 +38,7 @@ class Workers:
         http.check_parameters(req, ())
         raw = await http.read_body(req, self._orchestrator.limits)
         body = json.decode(raw, _REGISTER, self._orchestrator.limits)
-        http.send_json(resp, self._orchestrator.gateway.register(body, f"w-{uuid.uuid4()}"))
+        http.send_json(resp, self._orchestrator.gateway.register(body, f"w-{uuid.uuid4()}", http.caller(req)))
 
 
 class Worker:
@@ -68,7 +68,7 @@ class Exchange:
     async def on_post(self, req: Request, resp: Response, worker_id: str) -> None:
         """Results out, jobs in."""
         raw = await http.read_body(req, self._orchestrator.limits)
-        http.send_json(resp, await self._orchestrator.gateway.exchange(worker_id, raw, http.Caller(req)))
+        http.send_json(resp, await self._orchestrator.gateway.exchange(worker_id, raw, http.caller(req)))
 
 
 class Heartbeat:
@@ -80,7 +80,7 @@ class Heartbeat:
     async def on_post(self, req: Request, resp: Response, worker_id: str) -> None:
         """Renew leases."""
         raw = await http.read_body(req, self._orchestrator.limits)
-        http.send_json(resp, self._orchestrator.gateway.heartbeat(worker_id, read_heartbeat(raw)))
+        http.send_json(resp, self._orchestrator.gateway.heartbeat(worker_id, read_heartbeat(raw), http.caller(req)))
 
 
 class Drain:

@@ -102,7 +102,7 @@ class Trigger:
         if wait:
             # The run has begun: where too many wait already, its id now is worth more than an error.
             with contextlib.suppress(Busy):
-                caller = http.Caller(req)
+                caller = http.caller(req)
                 await orchestrator.wait(triggered.run_id, wait, caller, has_begun_now=triggered.created)
         resp.set_header("Location", f"/workflow/run/{triggered.run_id}")
         status = 201 if triggered.created else 200

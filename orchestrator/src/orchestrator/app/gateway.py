@@ -71,7 +71,7 @@ class Gateway:
 
     # --- the protocol --------------------------------------------------------------------------------------------
 
-    def register(self, body: RegisterBody, made_up_id: str) -> Registered:
+    def register(self, body: RegisterBody, made_up_id: str, caller: Caller | None = None) -> Registered:
         """Add a worker, or put a new registration in the place of an old one of the same id."""
         worker_id = body.worker_id if body.worker_id is not None else made_up_id
         self._check(body, worker_id)
@@ -89,6 +89,8 @@ class Gateway:
             pid=body.pid,
             concurrency=body.concurrency,
         )
+        if caller is not None:
+            worker.callers.add(caller)
         self.workers.add(worker)
         limits = self._limits
         return Registered(
@@ -110,7 +112,7 @@ class Gateway:
             caller: who waits for the answer: to one that has gone away nothing is handed out.
         """
         worker = self.workers.find(worker_id)
-        self._seen(worker)
+        self._seen(worker, caller)
         intake = Reports(self._limits)
         body = intake.read(raw)
         wait = self._wait(body.wait)
@@ -132,10 +134,10 @@ class Gateway:
         worker.cancelled = []
         return answer
 
-    def heartbeat(self, worker_id: str, body: HeartbeatBody) -> HeartbeatAnswer:
+    def heartbeat(self, worker_id: str, body: HeartbeatBody, caller: Caller | None = None) -> HeartbeatAnswer:
         """Renew the leases of the jobs that are named."""
         worker = self.workers.find(worker_id)
-        self._seen(worker)
+        self._seen(worker, caller)
         now_on = self._clock.monotonic()
         mine = {lease.key: lease for lease in self._leases.of(worker_id)}
         unknown: list[AttemptRef] = []
@@ -186,6 +188,11 @@ class Gateway:
     def lease_of(self, run_id: RunId, step: int) -> Lease | None:
         """Find out who has a step now."""
         return self._leases.get((run_id, step))
+
+    def has_hung_up(self, worker_id: str) -> bool:
+        """Whether a worker has no open connection here, so that its process may be dead."""
+        worker = self.workers.get(worker_id)
+        return worker is None or worker.has_hung_up
 
     def connected_actions(self) -> dict[str, int]:
         """Count the connected workers by action."""
@@ -277,10 +284,10 @@ class Gateway:
                     await until(poll.woken, left, caller)
                 if self._polls.closed:
                     return []
-                if caller is not None and caller.has_gone():
+                if caller is not None and not caller.is_there:
                     self._polls.pass_on(poll)
                     return []
-                self._seen(worker)
+                self._seen(worker, caller)
                 jobs = self._assignment.assign(worker, capacity) if capacity else []
                 over = jobs or self._has_news(worker) or loop.time() >= deadline
                 if not jobs and (over or self._assignment.is_closed(worker)):
@@ -305,9 +312,8 @@ class Gateway:
     def _wake(self, worker: Worker) -> None:
         self._polls.wake_worker(worker.worker_id)
 
-    def _seen(self, worker: Worker) -> None:
-        worker.seen_at = self._clock.now()
-        worker.seen_on = self._clock.monotonic()
+    def _seen(self, worker: Worker, caller: Caller | None) -> None:
+        worker.seen(self._clock.now(), self._clock.monotonic(), caller)
 
     @staticmethod
     def _has_news(worker: Worker) -> bool:

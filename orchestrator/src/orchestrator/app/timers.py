@@ -158,7 +158,9 @@ class Timers:
     def _ending(self, lease: Lease, now_on: int) -> TimeOutAttempt | LoseAttempt:
         job = lease.job
         if lease.times_out_on is not None and lease.times_out_on <= now_on:
-            return TimeOutAttempt(job.step, job.attempt, self._chance.draw())
+            return TimeOutAttempt(
+                job.step, job.attempt, self._chance.draw(), suspect=self._gateway.has_hung_up(lease.worker)
+            )
         reason = f"worker {lease.worker} gave no sign of life for {seconds(lease.length)} s"
         if lease.beats:
             reason = f"worker {lease.worker} does not know of the job: it was lost on the way"

@@ -3,54 +3,58 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol
 
 from orchestrator.model.errors import Busy
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
 
-WATCH_AFTER_SECONDS: Final = 1.0
-"""How long a wait lasts before its caller is watched. Most waits are shorter, and a watcher costs more than they do."""
 
+class Caller:
+    """The connection that a request came on."""
 
-class Caller(Protocol):
-    """Who waits for an answer."""
+    __slots__ = ("_watchers", "is_there")
 
-    def has_gone(self) -> bool:
-        """Whether it has gone away: nobody would read an answer."""
-        ...
+    def __init__(self) -> None:
+        self.is_there = True
+        """False once it is closed, by whichever side: nobody would read an answer."""
+        self._watchers: set[Callable[[], None]] = set()
 
-    def leaving(self) -> Coroutine[None, None, None]:
-        """Return once it has gone away."""
-        ...
+    def leave(self) -> None:
+        """Note that the connection is closed, and tell those who watch."""
+        self.is_there = False
+        while self._watchers:
+            self._watchers.pop()()
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call ``watcher`` when the connection closes; at once where it is closed already."""
+        if self.is_there:
+            self._watchers.add(watcher)
+        else:
+            watcher()
+
+    def unwatch(self, watcher: Callable[[], None]) -> None:
+        """Call it no more."""
+        self._watchers.discard(watcher)
 
 
 async def until(woken: asyncio.Future[bool], seconds: float, caller: Caller | None) -> bool:
     """Wait until a future is done; give its result, False when the time was over or the caller left before."""
-    loop = asyncio.get_running_loop()
-    watch: asyncio.Task[None] | None = None
 
-    def expire(_: object = None) -> None:
+    def expire() -> None:
         if not woken.done():
             woken.set_result(False)
 
-    def begin_watch(caller: Caller) -> None:
-        nonlocal watch
-        watch = loop.create_task(caller.leaving())
-        watch.add_done_callback(expire)
-
-    timers = [loop.call_later(seconds, expire)]
-    if caller is not None and seconds > WATCH_AFTER_SECONDS:
-        timers.append(loop.call_later(WATCH_AFTER_SECONDS, begin_watch, caller))
+    timer = asyncio.get_running_loop().call_later(seconds, expire)
+    if caller is not None:
+        caller.watch(expire)
     try:
         return await woken
     finally:
-        for timer in timers:
-            timer.cancel()
-        if watch is not None:
-            watch.cancel()
+        timer.cancel()
+        if caller is not None:
+            caller.unwatch(expire)
 
 
 class Waits:

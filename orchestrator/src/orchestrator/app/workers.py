@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from orchestrator.app.waits import Caller
 from orchestrator.model.errors import Busy, WorkerNotFound
 from orchestrator.model.limits import Limits
 from orchestrator.model.times import MICROS, Time
@@ -44,6 +45,20 @@ class Worker:
     """Attempts it has to be told to stop."""
     waiting: int = 0
     """Exchanges that wait for a job."""
+    callers: set[Caller] = field(default_factory=set)
+    """The connections it called on."""
+
+    def seen(self, now: Time, now_on: int, caller: Caller | None) -> None:
+        """Note a call."""
+        self.seen_at = now
+        self.seen_on = now_on
+        if caller is not None and caller not in self.callers:
+            self.callers = {*(known for known in self.callers if known.is_there), caller}
+
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether none of its connections is open any more: what a process that died leaves behind at once."""
+        return not any(caller.is_there for caller in self.callers)
 
     def status(self, now_on: int) -> WorkerStatus:
         """Say whether it gets jobs."""

@@ -56,11 +56,12 @@ class ReleaseAttempt(msgspec.Struct, frozen=True):
 
 
 class TimeOutAttempt(msgspec.Struct, frozen=True):
-    """The start-to-close timeout ran out."""
+    """The start-to-close timeout ran out. ``suspect``: its worker may have died with it."""
 
     step: int
     attempt: int
     draw: float = 0.0
+    suspect: bool = False
 
 
 class LoseAttempt(msgspec.Struct, frozen=True):

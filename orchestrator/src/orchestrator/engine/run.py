@@ -188,7 +188,9 @@ def _time_out_attempt(plan: Plan, state: RunState, command: TimeOutAttempt, now:
         definition.retry, failure, step.failures + 1, retryable=True, retry_after=None, draw=command.draw
     )
     retry_at = None if delay is None else Time(now + delay)
-    events: list[Event] = [AttemptFailed(now, command.step, command.attempt, failure, retry_at, timed_out=True)]
+    events: list[Event] = [
+        AttemptFailed(now, command.step, command.attempt, failure, retry_at, timed_out=True, suspect=command.suspect)
+    ]
     return _after_failure(state, command.step, step, failure, retry_at, events, now, withdraw=True)
 
 
@@ -426,6 +428,7 @@ def _queued(plan: Plan, state: RunState, event: StepQueued) -> RunState:
         None,
         before.failure if before else None,
         event.alone,
+        before.suspect if before else False,
     )
     halted = state.halted
     if event.step in halted:
@@ -451,7 +454,10 @@ def _completed(plan: Plan, state: RunState, event: StepCompleted) -> RunState:
 
 def _attempt_failed(plan: Plan, state: RunState, event: AttemptFailed) -> RunState:
     step = state.open[event.step]
-    return _with_step(state, event.step, _backing_off(step, event.retry_at, event.failure, failures=step.failures + 1))
+    after = _backing_off(
+        step, event.retry_at, event.failure, failures=step.failures + 1, suspect=step.suspect or event.suspect
+    )
+    return _with_step(state, event.step, after)
 
 
 def _attempt_lost(plan: Plan, state: RunState, event: AttemptLost) -> RunState:
@@ -477,6 +483,8 @@ def _backing_off(
     failure: Failure | None,
     failures: int | None = None,
     losses: int | None = None,
+    *,
+    suspect: bool | None = None,
 ) -> OpenStep:
     return OpenStep(
         StepStatus.BACKING_OFF,
@@ -486,6 +494,7 @@ def _backing_off(
         retry_at,
         failure,
         step.alone,
+        step.suspect if suspect is None else suspect,
     )
 
 

@@ -63,6 +63,8 @@ class AttemptFailed(_Event, frozen=True, tag=True, gc=False):
     failure: Failure
     retry_at: Time | None
     timed_out: bool = False
+    suspect: bool = False
+    """Whether its worker may have died with it: later attempts run alone, as after a loss."""
 
 
 class AttemptLost(_Event, frozen=True, tag=True, gc=False):

@@ -32,11 +32,13 @@ class OpenStep(msgspec.Struct, frozen=True):
     """How the last attempt went wrong; None before any did."""
     alone: bool = False
     """Whether the current attempt runs alone."""
+    suspect: bool = False
+    """Whether an attempt timed out in the hands of a worker that may have died with it."""
 
     @property
     def is_suspect(self) -> bool:
-        """Whether an attempt was lost with its worker, so that the next runs alone."""
-        return self.alone or self.losses > 0
+        """Whether an attempt was lost with its worker, or may have been, so that the next runs alone."""
+        return self.alone or self.suspect or self.losses > 0
 
 
 class RunState(msgspec.Struct, frozen=True, kw_only=True):
