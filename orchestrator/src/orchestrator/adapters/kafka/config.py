@@ -1,0 +1,71 @@
+"""How the cluster is reached, and what each client is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+GROUP: Final = "workflow-orchestrator"
+"""The consumer group of all processes of the orchestrator; that of their reading of a topic is ``<group>.<topic>``."""
+WORKER_GROUP_PREFIX: Final = "workflow-worker."
+"""Consumer groups of SDK workers: this, and the action."""
+
+DELIVERY_SECONDS: Final = 30
+"""How long a record may wait for its acknowledgement; a job is then sent again from its row."""
+CALL_SECONDS: Final = 10.0
+"""How long a question to the cluster may take."""
+COMMIT_SECONDS: Final = 0.1
+"""How often offsets are committed at most."""
+SESSION_SECONDS: Final = 10
+"""How long a silent process keeps its partitions."""
+TAKE_MAX: Final = 2_000
+"""Records given at a time."""
+PREFETCH_KIB: Final = 16 * 1024
+"""Records fetched ahead, for each partition's queue together."""
+
+_OURS: Final = frozenset({"enable.auto.commit", "enable.auto.offset.store", "group.id", "acks", "enable.idempotence"})
+"""What correctness rests on, and nobody may set."""
+
+
+class Topics(msgspec.Struct, frozen=True):
+    """The names of the topics."""
+
+    jobs: str = "workflow-jobs"
+    results: str = "workflow-results"
+    heartbeats: str = "workflow-heartbeats"
+    control: str = "workflow-control"
+    dead_letters: str = "workflow-jobs.DLT"
+
+
+class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A cluster and its topics."""
+
+    servers: str
+    """Addresses, with commas."""
+    topics: Topics = Topics()
+    mode: Literal["auto", "check", "off"] = "auto"
+    """Whether missing topics are made at the start, are an error, or are not looked for."""
+    partitions: int = 12
+    """Partitions of a topic that is made here."""
+    replication: int = -1
+    """Copies of a topic that is made here; -1 takes the cluster's default."""
+    properties: Mapping[str, str] = {}
+    """Any property of the native client, such as ``security.protocol``."""
+    group: str = GROUP
+
+    def __post_init__(self) -> None:
+        for name in self.properties:
+            if name in _OURS:
+                raise ValueError(f"{name} cannot be set: that nothing is lost rests on it")
+
+    def client(self, name: str, more: Mapping[str, object]) -> dict[str, Any]:
+        """Give the configuration of a client."""
+        return {
+            "bootstrap.servers": self.servers,
+            "client.id": f"orchestrator-{name}",
+            "log_level": 3,
+            **more,
+            **self.properties,
+        }

@@ -1,0 +1,79 @@
+"""The topics: made where they are missing, or looked for, at the start."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from orchestrator.adapters.kafka.config import CALL_SECONDS, KafkaConfig
+from orchestrator.model.errors import Unavailable
+
+_log = logging.getLogger(__name__)
+
+START_SECONDS: Final = 30.0
+"""How long a start waits for the cluster."""
+_HOUR_MS: Final = 3_600_000
+_DAY_MS: Final = 24 * _HOUR_MS
+_RETENTION_MS: Final = {"jobs": 7 * _DAY_MS, "results": 7 * _DAY_MS, "dead_letters": 30 * _DAY_MS}
+"""How long records are kept in topics that are made here; an hour in the others."""
+
+
+def prepare(config: KafkaConfig) -> dict[str, int]:
+    """Make or check the topics; give the number of partitions of each. Blocks: call it on a thread.
+
+    Raises:
+        Unavailable: the cluster does not answer, a topic is missing, or may not be made.
+    """
+    admin = AdminClient(config.client("admin", {}))
+    names = {
+        kind: getattr(config.topics, kind) for kind in ("jobs", "results", "heartbeats", "control", "dead_letters")
+    }
+    found = _wait_for(admin, config)
+    missing = {kind: name for kind, name in names.items() if name not in found}
+    if missing and config.mode == "check":
+        raise Unavailable(f"Kafka has no topic {', '.join(missing.values())}; make it, or start with --topics auto")
+    if missing and config.mode == "auto":
+        _make(admin, config, missing)
+        found = _wait_for(admin, config, set(names.values()))
+    return found
+
+
+def _wait_for(admin: AdminClient, config: KafkaConfig, wanted: set[str] | None = None) -> dict[str, int]:
+    """Wait until the cluster answers, and has what is wanted."""
+    deadline = monotonic() + START_SECONDS
+    reason = ""
+    while monotonic() < deadline:
+        try:
+            listed = admin.list_topics(timeout=min(CALL_SECONDS, START_SECONDS))
+        except KafkaException as error:
+            reason = str(error)
+            continue
+        found = {name: len(topic.partitions) for name, topic in listed.topics.items() if topic.partitions}
+        if wanted is None or wanted <= found.keys():
+            return found
+    raise Unavailable(f"Kafka at {config.servers} does not answer within {START_SECONDS:g} s: {reason}")
+
+
+def _make(admin: AdminClient, config: KafkaConfig, missing: dict[str, str]) -> None:
+    topics = [
+        NewTopic(
+            name,
+            num_partitions=1 if kind == "control" else config.partitions,
+            replication_factor=config.replication,
+            config={"retention.ms": str(_RETENTION_MS.get(kind, _HOUR_MS))},
+        )
+        for kind, name in missing.items()
+    ]
+    # The client lives as long as its futures do: collected earlier, they would fail.
+    for name, future in admin.create_topics(topics, request_timeout=CALL_SECONDS).items():
+        try:
+            future.result()
+            _log.info("kafka: made topic %s", name)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise Unavailable(f"Kafka topic {name} could not be made: {error.args[0].str()}") from None

@@ -1,0 +1,123 @@
+"""What travels through the broker: the three fields of the contract, and what else our own workers understand.
+
+Unknown fields are ignored, so that newer workers can talk to older orchestrators.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Raw
+
+from orchestrator.model import times
+from orchestrator.model.definition import DurationField
+from orchestrator.model.job import Job
+from orchestrator.model.wire import ErrorBody
+
+_NULL: Final = Raw(b"null")
+_ABSENT: Final = Raw(b"")
+
+
+class _Record(msgspec.Struct, kw_only=True, rename="camel"):
+    pass
+
+
+class JobRecord(_Record, omit_defaults=True):
+    """A job; a worker that knows only the first three fields can do it."""
+
+    workflow_run_id: str
+    action: str
+    payload: Raw
+    job_id: str
+    attempt: int
+    workflow_id: str
+    step_index: int
+    timeout: float | None = None
+    heartbeat_timeout: float | None = None
+    alone: bool = False
+    details: Raw | None = None
+
+
+class ResultRecord(_Record):
+    """What became of a job. Without ``jobId`` it is the answer of a worker that knows three fields."""
+
+    workflow_run_id: str
+    action: str | None = None
+    result: Raw = msgspec.field(default_factory=lambda: _NULL)
+    job_id: str | None = None
+    attempt: int | None = None
+    status: Literal["completed", "failed", "released"] = "completed"
+    error: ErrorBody | None = None
+    details: Raw = msgspec.field(default_factory=lambda: _ABSENT)
+    worker_id: str = ""
+    started_at: str | None = None
+
+
+class BeatRecord(_Record):
+    """One attempt that a worker has in hand."""
+
+    job_id: str
+    attempt: int
+    started_at: str | None = None
+    details: Raw = msgspec.field(default_factory=lambda: _ABSENT)
+
+
+class HeartbeatRecord(_Record):
+    """A sign of life of a worker."""
+
+    worker_id: str
+    actions: list[str] = []
+    sdk: str | None = None
+    version: str | None = None
+    host: str | None = None
+    pid: int | None = None
+    concurrency: int | None = None
+    lease: DurationField | None = None
+    leaving: bool = False
+    in_flight: list[BeatRecord] = []
+
+
+class StopRecord(_Record):
+    """An attempt to be stopped."""
+
+    job_id: str
+    attempt: int
+    type: Literal["cancel"] = "cancel"
+    reason: str = ""
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def job_value(job: Job) -> bytes:
+    """Write the value of a job's record."""
+    return _encode(
+        JobRecord(
+            workflow_run_id=job.run_id,
+            action=job.action,
+            payload=Raw(job.payload),
+            job_id=job.job_id,
+            attempt=job.attempt,
+            workflow_id=job.workflow_id,
+            step_index=job.step,
+            timeout=None if job.timeout is None else times.seconds(job.timeout),
+            heartbeat_timeout=None if job.heartbeat_timeout is None else times.seconds(job.heartbeat_timeout),
+            alone=job.alone,
+            details=None if job.details is None else Raw(job.details),
+        )
+    )
+
+
+def job_headers(job: Job) -> list[tuple[str, str | bytes | None]]:
+    """Write the headers of a job's record; the action comes first, where workers look before they read the value."""
+    headers: list[tuple[str, str | bytes | None]] = [
+        ("wf-action", job.action.encode()),
+        ("wf-job-id", job.job_id.encode()),
+        ("wf-run-id", job.run_id.encode()),
+        ("wf-attempt", b"%d" % job.attempt),
+        ("content-type", b"application/json"),
+    ]
+    if job.alone:
+        headers.append(("wf-alone", b"1"))
+    return headers

@@ -1,0 +1,118 @@
+"""Jobs out to workers that read a broker, and what those workers send back.
+
+The broker is transport and never the truth: a job that it loses is sent again from its row, a record that it brings
+twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from orchestrator.model.dead_letter import DeadLetter
+from orchestrator.model.job import Job
+from orchestrator.model.run import RunId
+from orchestrator.model.times import Time
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """A job that the broker has acknowledged."""
+
+    run_id: RunId
+    step: int
+    attempt: int
+    partition: int
+    offset: int
+
+
+class Incoming(msgspec.Struct, frozen=True, gc=False):
+    """A record as it came."""
+
+    value: bytes
+    """Empty for a record without one."""
+    produced_at: Time
+    """When its producer made it, by that machine's clock."""
+    partition: int
+    offset: int
+    key: bytes | None = None
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """An attempt that its worker shall stop."""
+
+    run_id: RunId
+    step: int
+    attempt: int
+
+
+class Inbox(Protocol):
+    """One topic's records, shared with the other processes of the orchestrator: each record comes to one of them."""
+
+    async def take(self) -> Sequence[Incoming]:
+        """Wait for records and give all that are there, one at least; those of the last call are not given again.
+
+        After a failure of the process, of the broker or of an assignment, records that were not `done` come again.
+
+        Raises:
+            Unavailable: the inbox is closed.
+        """
+        ...
+
+    def done(self) -> None:
+        """Say that what `take` has given so far is durable, and need not come again."""
+        ...
+
+    async def lag(self) -> int:
+        """Count the records that wait in the partitions of this process."""
+        ...
+
+
+class Broker(Protocol):
+    """The topics of the orchestrator.
+
+    An adapter may lose what is handed to `send` and `stop` in a crash or an outage: `Sent` is its only promise.
+    """
+
+    results: Inbox
+    heartbeats: Inbox
+
+    def send(self, jobs: Sequence[Job], on_sent: Callable[[list[Sent]], None]) -> None:
+        """Hand jobs over without waiting; ``on_sent`` is called in the event loop for those that were acknowledged."""
+        ...
+
+    def stop(self, attempts: Sequence[Stop]) -> None:
+        """Tell workers to stop attempts."""
+        ...
+
+    async def dead_letter(self, letter: DeadLetter, sent: Sent | None, *, is_repeated: bool) -> None:
+        """Write the record of a dead letter, and wait until that is durable.
+
+        Args:
+            letter: what has failed for good.
+            sent: where its job was, when that is known.
+            is_repeated: whether it may have been written before: the adapter then looks, and writes none twice.
+
+        Raises:
+            Unavailable: it is not known to be durable.
+        """
+        ...
+
+    async def refuse(self, record: Incoming, reason: str) -> None:
+        """Keep a record that nobody can read with the dead letters.
+
+        Raises:
+            Unavailable: it is not known to be durable.
+        """
+        ...
+
+    async def taken(self, actions: Collection[str]) -> Mapping[str, Mapping[int, int]]:
+        """Find out how far workers have read: by action the offset before which every job has a worker, by partition.
+
+        An action that no reader is known for is left out.
+
+        Raises:
+            Unavailable: the broker does not say.
+        """
+        ...

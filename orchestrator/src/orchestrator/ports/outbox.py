@@ -1,0 +1,63 @@
+"""Open attempts that are on their way through a broker: what was sent, what was taken, what came back to life.
+
+A row goes PENDING -> SENT -> LEASED; most steps are over before the second is written. Any number of processes may
+call these methods at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from orchestrator.model.dead_letter import DeadLetter
+from orchestrator.model.job import JobRow
+from orchestrator.model.json import Json
+from orchestrator.model.run import RunId
+from orchestrator.model.times import Duration, Time
+from orchestrator.ports.broker import Sent
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """One attempt in a worker's heartbeat."""
+
+    run_id: RunId
+    step: int
+    attempt: int
+    worker: str
+    lease: Duration
+    """How long the sign of life is good for."""
+    details: Json | None = None
+
+
+class Outbox(Protocol):
+    """All failures come out as `model.errors.Unavailable`."""
+
+    async def note_sent(self, sent: Sequence[Sent]) -> None:
+        """PENDING -> SENT for the attempts that are still open; the others are passed over."""
+        ...
+
+    async def unsent(self, now: Time, again: Time, limit: int) -> list[JobRow]:
+        """Take rows in PENDING that are due to be sent (again) at ``now``; nobody else gets them before ``again``."""
+        ...
+
+    async def passed(self, taken: Mapping[str, Mapping[int, int]], limit: int) -> list[JobRow]:
+        """Read rows in SENT whose offset lies before what the readers of their action have taken."""
+        ...
+
+    async def renew(self, beats: Sequence[Beat], now: Time) -> list[bool]:
+        """Prolong leases, never beyond the attempt's timeout; say for each whether that worker has that attempt."""
+        ...
+
+    async def expired(self, now: Time, limit: int) -> list[JobRow]:
+        """Read rows in LEASED whose lease or timeout is over at ``now``."""
+        ...
+
+    async def unpublished(self, now: Time, again: Time, limit: int) -> list[tuple[DeadLetter, Sent | None]]:
+        """Take dead letters whose record is not known to be durable; nobody else gets them before ``again``."""
+        ...
+
+    async def note_published(self, letters: Sequence[str]) -> None:
+        """The records of these dead letters are durable."""
+        ...
