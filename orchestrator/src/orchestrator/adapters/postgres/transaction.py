@@ -228,17 +228,27 @@ class _Tables:
                 advanced.append((seq, state.current_step, rows.encode_state(state)))
             else:
                 moved.append((seq, state.status, state.current_step, state.ended_at, state.deadline, *_ending(change)))
-        # In order of the key, so that the rows of a table lie as they are looked for.
+        queued: list[tuple[Any, ...]] = []
+        replaced: list[tuple[Any, ...]] = []
+        for (seq, step), row in self._jobs.items():
+            if row is not None:
+                (replaced if self._is_open(seq, step) else queued).append(_job_row(seq, row))
         parts = (
             ("started", [_run_row(seq, change) for seq, change in self._started.items()]),
             ("advanced", advanced),
             ("moved", moved),
             ("history", self._history),
             ("settled", [key for key, row in self._jobs.items() if row is None]),
-            ("jobs", [_job_row(seq, row) for (seq, _), row in self._jobs.items() if row is not None]),
+            ("queued", queued),
+            ("replaced", replaced),
             ("letters", self._letters),
         )
         return [(name, table) for name, table in parts if table]
+
+    def _is_open(self, seq: int, step: int) -> bool:
+        """Whether the step has a row: those that are open have one, and no other."""
+        known = self._moved.get(seq)
+        return known is not None and step in known[0].open
 
 
 def places_of(refs: Sequence[PayloadRef]) -> tuple[list[str], list[int]]:

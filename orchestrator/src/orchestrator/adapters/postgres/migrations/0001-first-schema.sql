@@ -18,7 +18,8 @@ CREATE SEQUENCE run_blocks;
 
 -- One small row a run. Payloads live in the history, so that a list of runs reads no payload.
 -- A step changes current_step and state only, which no index knows: the new version of the row stays on its page
--- (heap-only), for which every page keeps some room.
+-- (heap-only). Runs that began together go on together, so that a batch may change every row of a page at once:
+-- a page keeps room for all of them.
 CREATE TABLE runs (
     seq          bigint           NOT NULL PRIMARY KEY,
     run_id       text COLLATE "C" NOT NULL UNIQUE,
@@ -38,7 +39,7 @@ CREATE TABLE runs (
     CHECK ((status IN ('RUNNING', 'WAITING')) = (ended_at IS NULL)),
     CHECK ((status = 'COMPLETED') = (output_of IS NOT NULL))
 ) WITH (
-    fillfactor = 70,
+    fillfactor = 45,
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 10000,
     autovacuum_analyze_scale_factor = 0.05
