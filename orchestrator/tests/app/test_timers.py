@@ -216,3 +216,32 @@ async def test_the_services_fire_timers_by_themselves_and_end_with_the_block() -
             stage.orchestrator.check_ready()
         stage._build()
         await stage.open()
+
+
+# --- retention -------------------------------------------------------------------------------------------------------
+
+
+async def test_runs_are_kept_for_ever_when_nothing_else_is_said() -> None:
+    async with make_stage() as stage:
+        await stage.define("calm")
+        await stage.trigger()
+        await drained(stage)
+        await stage.wait(3 * timers.CLEAN_SECONDS)
+        assert len(await stage.runs()) == 1
+
+
+async def test_runs_that_were_kept_long_enough_are_removed_and_open_ones_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many there are: a tick takes a few, and the next one goes on."""
+    monkeypatch.setattr(timers, "RETAIN_MAX", 2)
+    async with make_stage(runs_kept_seconds=100) as stage:
+        await stage.define("calm")
+        for _ in range(5):
+            await stage.trigger()
+        await drained(stage)
+        open_run = await stage.trigger()
+        await stage.wait(timers.CLEAN_SECONDS + 1)
+        assert len(await stage.runs()) == 6
+        await stage.wait(timers.CLEAN_SECONDS + 1)
+        assert await stage.runs() == [open_run]

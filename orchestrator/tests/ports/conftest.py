@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.ports.places import Place, SqliteFile, SqliteMemory
+from tests.ports import postgres_server
+from tests.ports.places import Place, PostgresDatabase, SqliteFile, SqliteMemory
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=100)
 settings.register_profile("search", deadline=None, max_examples=5_000)
@@ -28,11 +29,28 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
-@pytest.fixture(params=["sqlite file", "sqlite memory"])
+@pytest.fixture(scope="session")
+def postgres_template() -> Iterator[str]:
+    """A PostgreSQL database with the schema, to be copied."""
+    with postgres_server.migrated_template() as name:
+        yield name
+
+
+@pytest.fixture
+def postgres(postgres_template: str) -> Iterator[PostgresDatabase]:
+    """A PostgreSQL database of the test's own."""
+    with postgres_server.database(postgres_template) as name:
+        yield PostgresDatabase(postgres_server.url_of(name))
+
+
+@pytest.fixture(params=["sqlite file", "sqlite memory", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """Where a store keeps what it was told."""
     if request.param == "sqlite file":
         yield SqliteFile(tmp_path / "data")
+        return
+    if request.param == "postgres":
+        yield request.getfixturevalue("postgres")
         return
     memory = SqliteMemory()
     yield memory

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from orchestrator.adapters.postgres import database as postgres
+from orchestrator.adapters.postgres.queries import PostgresQueries
+from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.adapters.sqlite.database import Database
 from orchestrator.adapters.sqlite.queries import SqliteQueries
 from orchestrator.adapters.sqlite.store import SqliteStore
@@ -68,6 +71,24 @@ class SqliteMemory:
 
     def close(self) -> None:
         asyncio.run(self._database.close())
+
+
+class PostgresDatabase:
+    """A database of a server, with its schema."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def open(self, runs_cached_max: int = CACHED_MAX) -> AbstractAsyncContextManager[Opened]:
+        return self._open()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Opened]:
+        database = await postgres.Database.open(self.url)
+        try:
+            yield Opened(PostgresStore(database), PostgresQueries(database))
+        finally:
+            await database.close()
 
 
 def opened_over(database: Database, runs_cached_max: int) -> Opened:

@@ -280,7 +280,7 @@ async def test_details_are_read_by_step(place: Place) -> None:
         assert await opened.queries.details(run(2)) == {}
 
 
-@pytest.mark.parametrize("place", ["sqlite file"], indirect=True)
+@pytest.mark.parametrize("place", ["sqlite file", "postgres"], indirect=True)
 async def test_what_is_not_committed_is_not_shown(place: Place) -> None:
     """In memory there is one connection, which sees what it writes; nothing is read while it does."""
     async with filled(place, [("RUNNING", 0, 0)]) as (opened, scribe):

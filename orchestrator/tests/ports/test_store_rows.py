@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from orchestrator.model.dead_letter import DeadLetter, DeadLetterState
+from orchestrator.model.errors import Contended
 from orchestrator.model.job import JobRow, JobState
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId
@@ -185,7 +186,7 @@ def record(key: str, expires_at: Time = NOW, run_id: RunId | None = None) -> Ide
 async def test_a_key_is_known_until_it_expires(place: Place) -> None:
     async with place.open() as opened:
         async with opened.store.transaction() as tx:
-            await tx.remember([record("a", at(1)), record("b", at(2))])
+            await tx.remember([record("a", at(1)), record("b", at(2))], NOW)
             assert await tx.idempotency(["a", "b"], NOW) == {"a": record("a", at(1)), "b": record("b", at(2))}
         async with opened.store.transaction() as tx:
             assert list(await tx.idempotency(["a", "b"], Time(at(1) - 1))) == ["a", "b"]
@@ -195,16 +196,37 @@ async def test_a_key_is_known_until_it_expires(place: Place) -> None:
 async def test_an_expired_key_can_be_used_again(place: Place) -> None:
     async with place.open() as opened:
         async with opened.store.transaction() as tx:
-            await tx.remember([record("a", at(1))])
+            await tx.remember([record("a", at(1))], NOW)
         async with opened.store.transaction() as tx:
-            await tx.remember([record("a", at(9), run(2))])
+            await tx.remember([record("a", at(9), run(2))], at(1))
             assert (await tx.idempotency(["a"], at(5)))["a"].run_id == run(2)
+
+
+async def test_a_key_that_is_in_use_is_not_written_again(place: Place) -> None:
+    """Neither is anything else of the transaction, nor of what the caller does after it was told."""
+    scribe = Scribe()
+    async with place.open() as opened:
+        await scribe.define(opened.store)
+        async with opened.store.transaction() as tx:
+            await tx.remember([record("a", at(1))], NOW)
+        writing = _start_with_keys(opened.store, scribe, "b", "a")
+        with pytest.raises(Contended):
+            await writing
+        async with opened.store.transaction() as tx:
+            assert await tx.idempotency(["a", "b"], NOW) == {"a": record("a", at(1))}
+            assert await tx.runs([run(1)]) == {}
+
+
+async def _start_with_keys(store: Store, scribe: Scribe, *keys: str) -> None:
+    async with store.transaction() as tx:
+        await tx.save([scribe.start()])
+        await tx.remember([record(key, at(9), run(2)) for key in keys], Time(at(1) - 1))
 
 
 async def test_expired_keys_are_forgotten_a_few_at_a_time(place: Place) -> None:
     async with place.open() as opened:
         async with opened.store.transaction() as tx:
-            await tx.remember([record(f"k{second}", at(second)) for second in range(6)])
+            await tx.remember([record(f"k{second}", at(second)) for second in range(6)], NOW)
         assert await opened.store.forget(Time(NOW - 1), 10) == 0
         assert await opened.store.forget(at(3), 2) == 2
         assert await opened.store.forget(at(3), 10) == 2

@@ -40,8 +40,8 @@ class WatchedTransaction:
     async def idempotency(self, keys: Iterable[str], now: Time) -> dict[str, IdempotencyRecord]:
         return await self._inner.idempotency(keys, now)
 
-    async def remember(self, records: Sequence[IdempotencyRecord]) -> None:
-        await self._inner.remember(records)
+    async def remember(self, records: Sequence[IdempotencyRecord], now: Time) -> None:
+        await self._inner.remember(records, now)
 
     async def dead_letters(self, ids: Iterable[str]) -> dict[str, DeadLetter]:
         return await self._inner.dead_letters(ids)
@@ -103,6 +103,10 @@ class FaultyStore:
     async def forget(self, now: Time, limit: int) -> int:
         self._read()
         return await self._inner.forget(now, limit)
+
+    async def retain(self, before: Time, limit: int) -> int:
+        self._read()
+        return await self._inner.retain(before, limit)
 
     def _read(self) -> None:
         if self._strikes(Fault.READS_FAIL):

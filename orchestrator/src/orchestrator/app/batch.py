@@ -35,7 +35,7 @@ from orchestrator.engine.command import (
     StartRun,
     Withdraw,
 )
-from orchestrator.engine.plan import Plan
+from orchestrator.engine.plan import Plan, compile_plan
 from orchestrator.model.dead_letter import DeadLetter, DeadLetterState
 from orchestrator.model.definition import DefinitionVersion
 from orchestrator.model.errors import (
@@ -72,6 +72,8 @@ class Batch:
         self._now = now
         self._states: dict[RunId, RunState] = {}
         self._definitions: dict[str, DefinitionVersion] = {}
+        self._defined: set[str] = set()
+        """Workflows that this batch wrote a version of."""
         self._keys: dict[str, IdempotencyRecord] = {}
         self._letters: dict[str, DeadLetter] = {}
         self._payloads: dict[PayloadRef, Json] = {}
@@ -144,7 +146,7 @@ class Batch:
         if self._changes:
             await self._tx.save(self._changes)
         if self._records:
-            await self._tx.remember(self._records)
+            await self._tx.remember(self._records, self._now)
         missing = [ref for dispatch, state, _, _ in self._dispatches if (ref := self._ref(dispatch, state)) is not None]
         if missing:
             self._payloads.update(await self._tx.payloads(missing))
@@ -184,7 +186,17 @@ class Batch:
         )
         await self._tx.add_definition(version)
         self._definitions[request.definition.id] = version
+        self._defined.add(version.definition.id)
         return Defined(version, created=True)
+
+    def _plan_of(self, version: DefinitionVersion) -> Plan:
+        """Give the plan of a definition; that of one that this batch wrote is not kept.
+
+        The batch may be rolled back, and another process then write another version of the same number.
+        """
+        if version.definition.id in self._defined:
+            return compile_plan(version.definition, version.version)
+        return self._plans.of(version)
 
     async def _trigger(self, request: Trigger) -> Triggered:
         if request.key is not None and (known := self._keys.get(request.key)) is not None:
@@ -194,7 +206,7 @@ class Batch:
         version = self._definitions.get(request.workflow_id)
         if version is None:
             raise WorkflowNotFound(f"no workflow has the id {request.workflow_id!r}; define it with POST /workflow/")
-        plan = self._plans.of(version)
+        plan = self._plan_of(version)
         run_id = self._chance.run_id(self._now)
         decision = engine.start(plan, StartRun(run_id), self._now)
         self._payloads[PayloadRef(run_id, None)] = request.input

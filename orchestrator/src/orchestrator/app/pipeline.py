@@ -27,7 +27,7 @@ from orchestrator.app.command import (
     Triggered,
 )
 from orchestrator.app.plans import Plans
-from orchestrator.model.errors import Busy, OrchestratorError, Unavailable
+from orchestrator.model.errors import Busy, Contended, OrchestratorError, Unavailable
 from orchestrator.model.job import Job, Rejection
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
@@ -38,6 +38,9 @@ _log = logging.getLogger(__name__)
 
 GATHER_SECONDS: Final = 0.002
 """How long a batch gathers while the pipeline is busy."""
+
+CONTENDED_MAX: Final = 5
+"""How often a batch is decided again because another process was faster. Each time that one has got something done."""
 
 Point = Literal["batch.begun", "batch.written", "batch.committed", "batch.published"]
 """Places in the pipeline where tests let the process die."""
@@ -166,7 +169,7 @@ class Pipeline:
                 raise
         return len(batch)
 
-    async def _process(self, items: list[_Waiting]) -> None:
+    async def _process(self, items: list[_Waiting], contended_max: int = CONTENDED_MAX) -> None:
         batch: Batch | None = None
         try:
             async with self._store.transaction() as tx:
@@ -176,6 +179,15 @@ class Pipeline:
                 answers = [await _answer(batch, item.request) for item in items]
                 await batch.write()
                 self._reach("batch.written")
+        except Contended as error:
+            # Nothing was recorded; what the other process wrote is seen by the next try.
+            if contended_max:
+                _log.info("a batch of %d requests is decided again: %s", len(items), error)
+                await self._process(items, contended_max - 1)
+            else:
+                _log.error("a batch of %d requests was not recorded: %s", len(items), error)
+                _settle(items, [error] * len(items))
+            return
         except OrchestratorError as error:
             _log.error("a batch of %d requests was not recorded: %s", len(items), error)
             if batch is not None:

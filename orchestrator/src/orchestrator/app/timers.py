@@ -18,7 +18,7 @@ from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.job import JobRow, Rejection
 from orchestrator.model.json import NULL
 from orchestrator.model.limits import Limits
-from orchestrator.model.times import MICROS, Duration, seconds
+from orchestrator.model.times import MICROS, Duration, Time, seconds
 from orchestrator.ports.clock import Chance, Clock
 from orchestrator.ports.queue import JobQueue
 from orchestrator.ports.store import PayloadRef, Store
@@ -36,7 +36,9 @@ SWEEP_MAX: Final = 100
 _BEGIN: Final = (0, 0)
 """Where a sweep begins."""
 CLEAN_SECONDS: Final = 60
-"""How often expired keys and gone workers are removed."""
+"""How often expired keys, gone workers and runs that were kept long enough are removed."""
+RETAIN_MAX: Final = 200
+"""Runs removed in one look: little enough to hold nobody up. While there are more, every tick takes as many."""
 
 
 class Timers:
@@ -65,6 +67,8 @@ class Timers:
         self._limits = limits
         self._place = _BEGIN
         self._cleaned_on = clock.monotonic()
+        self._retaining = False
+        """Whether there may be runs that were kept long enough."""
 
     async def run(self) -> None:
         """Look every tick until cancelled. A failing store is tried again at the next tick."""
@@ -90,6 +94,14 @@ class Timers:
             self._cleaned_on = self._clock.monotonic()
             self._gateway.workers.forget(self._cleaned_on)
             await self._store.forget(self._clock.now(), DUE_MAX)
+            self._retaining = self._limits.runs_kept_seconds > 0
+        if self._retaining:
+            await self._retain()
+
+    async def _retain(self) -> None:
+        """Remove runs that were kept long enough, a few at a time."""
+        before = Time(self._clock.now() - round(self._limits.runs_kept_seconds * MICROS))
+        self._retaining = await self._store.retain(before, RETAIN_MAX) == RETAIN_MAX
 
     async def recover(self) -> None:
         """After a start: know the leases that the last process knew, and queue what it had queued.

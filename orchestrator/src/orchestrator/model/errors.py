@@ -149,8 +149,16 @@ class Unavailable(OrchestratorError):
     retry_after = 1.0
 
 
+class Contended(Unavailable):
+    """Another process was faster; nothing was recorded, for certain. Decided again, the command sees what it wrote."""
+
+
 class DataFolderInUse(Exception):
     """Another process has the data folder; two writers on one file would corrupt runs."""
+
+
+class StoreNotUsable(Exception):
+    """The database that a process was given cannot be worked with; the text says why, and what would help."""
 
 
 class InvariantBroken(AssertionError):

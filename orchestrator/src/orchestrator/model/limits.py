@@ -12,6 +12,8 @@ import msgspec
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+SecondsOrNone = Annotated[float, msgspec.Meta(ge=0)]
+"""0 stands for no limit."""
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -94,3 +96,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # What is kept
     idempotency_seconds: Seconds = 86_400.0
     """How long an Idempotency-Key is remembered."""
+    runs_kept_seconds: SecondsOrNone = 0.0
+    """How long a run is kept after its end, with its history; 0 keeps every run for ever. A run with an open dead
+    letter stays until that is settled. Best no shorter than ``idempotency_seconds``: a key may outlive its run
+    otherwise."""

@@ -15,8 +15,11 @@ RunId = NewType("RunId", str)
 """A UUID, version 7: sorts by time."""
 
 
-class OpenStep(msgspec.Struct, frozen=True):
-    """A step between its first attempt and its end."""
+class OpenStep(msgspec.Struct, frozen=True, array_like=True):
+    """A step between its first attempt and its end.
+
+    A store may keep the encoded form: fields are only ever added at the end, with a default.
+    """
 
     status: StepStatus
     """QUEUED, RUNNING or BACKING_OFF; FAILED or CANCELLED when it was halted with its run."""

@@ -67,7 +67,8 @@ class Transaction(Protocol):
     async def runs(self, ids: Iterable[RunId]) -> dict[RunId, RunState]:
         """Read and lock runs until the end of the transaction; unknown ids are left out.
 
-        No other transaction may change these runs meanwhile, in this process or another.
+        No other transaction may change these runs meanwhile, in this process or another: one that asks for a run that
+        is locked waits, and then reads what the first has made of it.
         """
         ...
 
@@ -76,19 +77,31 @@ class Transaction(Protocol):
         ...
 
     async def add_definition(self, version: DefinitionVersion) -> None:
-        """Write a version that did not exist."""
+        """Write a version that did not exist.
+
+        Raises:
+            Unavailable: it exists; `model.errors.Contended` when another process has just written it, so that the
+                version to write is a later one.
+        """
         ...
 
     async def idempotency(self, keys: Iterable[str], now: Time) -> dict[str, IdempotencyRecord]:
         """Read the records that have not expired at ``now``."""
         ...
 
-    async def remember(self, records: Sequence[IdempotencyRecord]) -> None:
-        """Write records; an expired one of the same key is replaced."""
+    async def remember(self, records: Sequence[IdempotencyRecord], now: Time) -> None:
+        """Write records of different keys; one of the same key that has expired at ``now`` is replaced.
+
+        Raises:
+            Contended: a key is in use: another transaction has written it since this one looked.
+        """
         ...
 
     async def dead_letters(self, ids: Iterable[str]) -> dict[str, DeadLetter]:
-        """Read dead letters in any state; unknown ids are left out."""
+        """Read dead letters in any state and lock them until the end of the transaction; unknown ids are left out.
+
+        To be called before `runs`: locks are taken in one order, dead letters first.
+        """
         ...
 
     async def settle_dead_letter(self, letter_id: str, state: DeadLetterState, at: Time) -> None:
@@ -108,7 +121,9 @@ class Store(Protocol):
     """Durable state. After a transaction's block ends without an exception its changes survive a crash.
 
     Any failure of the store comes out as `model.errors.Unavailable`; the transaction is then as if it had not been,
-    unless the failure came from the commit itself, when it may have been: callers repeat the command.
+    unless the failure came from the commit itself, when it may have been: callers repeat the command. A transaction
+    that has had a failure takes nothing more and cannot be committed. `model.errors.Contended` says that it has
+    certainly not been, only because another process was faster: the same again, in a new transaction, will do.
     """
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
@@ -144,4 +159,12 @@ class Store(Protocol):
 
     async def forget(self, now: Time, limit: int) -> int:
         """Remove up to ``limit`` idempotency records that have expired; say how many."""
+        ...
+
+    async def retain(self, before: Time, limit: int) -> int:
+        """Remove up to ``limit`` runs that ended before a time, with their history and dead letters; say how many.
+
+        A run with a dead letter that waits for a person is kept. What another process has locked is left for later.
+        Those that ended first go first.
+        """
         ...

@@ -39,6 +39,15 @@ _OVERDUE = """
     SELECT run_id FROM runs WHERE deadline <= ? AND deadline IS NOT NULL AND ended_at IS NULL
     ORDER BY deadline LIMIT ?"""
 
+_ENDED = """
+    SELECT seq, run_id FROM runs WHERE ended_at < ? AND ended_at IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM dead_letters WHERE dead_letters.run_id = runs.run_id AND dead_letters.state = 'OPEN')
+    ORDER BY ended_at LIMIT ?"""
+_REMOVE = (
+    "DELETE FROM history WHERE run_seq = :seq",
+    "DELETE FROM dead_letters WHERE run_id = :run_id",
+    "DELETE FROM runs WHERE seq = :seq",
+)
 
 _LATEST_MAX: Final = 1_000
 """Definitions kept in memory; beyond it all are forgotten, and read again as they are used."""
@@ -140,6 +149,23 @@ class SqliteStore:
             except sqlite3.Error as error:
                 raise Unavailable(f"the store failed: {error}") from error
             return cursor.rowcount
+
+    async def retain(self, before: Time, limit: int) -> int:
+        """See `ports.store.Store.retain`."""
+        async with self._lock:
+            writer = self._database.writer
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+                found = writer.execute(_ENDED, (before, limit)).fetchall()
+                ended = [{"seq": seq, "run_id": run_id} for seq, run_id in found]
+                for sql in _REMOVE:
+                    writer.executemany(sql, ended)
+                writer.execute("COMMIT")
+            except sqlite3.Error as error:
+                _roll_back(writer)
+                raise Unavailable(f"the store failed: {error}") from error
+            self._database.committed(0)
+            return len(ended)
 
     def _one(self, sql: str, parameters: Sequence[Any]) -> Any:
         try:

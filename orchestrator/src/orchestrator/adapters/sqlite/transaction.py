@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from orchestrator.adapters.sqlite import rows
 from orchestrator.model.dead_letter import DeadLetter, DeadLetterState
 from orchestrator.model.definition import DefinitionVersion
+from orchestrator.model.errors import Contended
 from orchestrator.model.event import Event
 from orchestrator.model.job import JobRow
 from orchestrator.model.json import Json
@@ -38,6 +39,11 @@ _PUT_JOB = """
     (run_seq, step, attempt, action, state, input_of, alone, due_at, worker, started_at, details)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _INSERT_LETTER = f"INSERT INTO dead_letters ({rows.LETTER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_REMEMBER = """
+    INSERT INTO idempotency (key, fingerprint, run_id, expires_at) VALUES (?, ?, ?, ?)
+    ON CONFLICT (key) DO UPDATE
+    SET fingerprint = excluded.fingerprint, run_id = excluded.run_id, expires_at = excluded.expires_at
+    WHERE expires_at <= ?"""
 _LATEST_DEFINITION = f"""
     SELECT {rows.DEFINITION_COLUMNS} FROM definitions WHERE workflow_id = ? ORDER BY version DESC LIMIT 1"""
 
@@ -125,12 +131,13 @@ class SqliteTransaction:
         found = (self._connection.execute(sql, (key, now)).fetchone() for key in keys)
         return {row[0]: IdempotencyRecord(*row) for row in found if row is not None}
 
-    async def remember(self, records: Sequence[IdempotencyRecord]) -> None:
+    async def remember(self, records: Sequence[IdempotencyRecord], now: Time) -> None:
         """See `ports.store.Transaction.remember`."""
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO idempotency (key, fingerprint, run_id, expires_at) VALUES (?, ?, ?, ?)",
-            [(record.key, record.fingerprint, record.run_id, record.expires_at) for record in records],
-        )
+        written = self._connection.executemany(
+            _REMEMBER, [(record.key, record.fingerprint, record.run_id, record.expires_at, now) for record in records]
+        ).rowcount
+        if written < len(records):
+            raise Contended("an Idempotency-Key is in use")
 
     async def dead_letters(self, ids: Iterable[str]) -> dict[str, DeadLetter]:
         """See `ports.store.Transaction.dead_letters`."""

@@ -1,0 +1,171 @@
+"""The connections of one process: a few that write, a few that read, each made again when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, Self
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from orchestrator.adapters.postgres.connect import CONNECT_SECONDS
+from orchestrator.adapters.postgres.faults import FAILURES, translate
+from orchestrator.adapters.postgres.migrate import migrate
+from orchestrator.model.errors import Unavailable
+
+Connection = PoolConnectionProxy
+
+TRANSACTIONS_MAX: Final = 4
+"""Transactions that one process may have open at a time."""
+READS_MAX: Final = 4
+"""Reads outside of transactions that one process may have under way; pages never keep a transaction waiting."""
+FREE_SECONDS: Final = 10.0
+"""How long a caller waits for a free connection."""
+STATEMENT_SECONDS: Final = 30.0
+"""How long the server works on one statement before it gives up."""
+LOCK_SECONDS: Final = 10.0
+"""How long a statement waits for a lock before it gives up."""
+IDLE_SECONDS: Final = 30.0
+"""How long the server keeps a transaction whose process says nothing, such as one that was stopped: its locks go."""
+SILENCE_SECONDS: Final = STATEMENT_SECONDS + 5
+"""How long an answer may stay away before the connection counts as lost."""
+ROLL_BACK_SECONDS: Final = 2.0
+"""How long a connection may take to roll back; beyond it the connection is dropped, which does the same."""
+_STATEMENTS_KEPT: Final = 300
+"""Prepared statements of a connection: more than there are."""
+
+_SESSION: Final = {
+    "application_name": "orchestrator",
+    "statement_timeout": f"{STATEMENT_SECONDS * 1000:.0f}",
+    "lock_timeout": f"{LOCK_SECONDS * 1000:.0f}",
+    "idle_in_transaction_session_timeout": f"{IDLE_SECONDS * 1000:.0f}",
+    "default_transaction_isolation": "read committed",
+    # One plan for each statement, made once. Every statement has an index, and a table that was empty when the plan
+    # was made must not be read from end to end when it has grown.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "jit": "off",
+}
+
+
+class Database:
+    """The server as this process sees it. Every failure comes out as `model.errors.Unavailable`."""
+
+    def __init__(self, writers: asyncpg.Pool, readers: asyncpg.Pool) -> None:
+        self._writers = writers
+        self._readers = readers
+
+    @classmethod
+    async def open(cls, url: str, transactions_max: int = TRANSACTIONS_MAX, reads_max: int = READS_MAX) -> Self:
+        """Wait for the server, migrate the schema, and connect.
+
+        Args:
+            url: ``postgresql://user:password@host:port/database``.
+            transactions_max: transactions that may be open at a time.
+            reads_max: reads outside of them that may be under way.
+
+        Raises:
+            StoreNotUsable: there is no database that can be worked with.
+            Unavailable: it was there, and was lost again.
+        """
+        await migrate(url)
+        pools = [_pool(url, most) for most in (transactions_max, reads_max)]
+        try:
+            return cls(*[await pool for pool in pools])
+        except FAILURES as error:
+            for pool in pools:
+                pool.terminate()
+            raise translate(error) from error
+
+    async def close(self) -> None:
+        """Give the connections back to the server; those in use are cut off."""
+        self._writers.terminate()
+        self._readers.terminate()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Connection]:
+        """Open a transaction on a connection that nobody else uses; committed when the block ends.
+
+        Raises:
+            Unavailable: there is no connection, or the commit failed and may have been.
+        """
+        async with _taken(self._writers) as connection:
+            try:
+                await connection.execute("BEGIN")
+            except FAILURES as error:
+                connection.terminate()
+                raise translate(error) from error
+            try:
+                yield connection
+            except BaseException:
+                await _roll_back(connection)
+                raise
+            await _commit(connection)
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Read committed rows."""
+        async with _taken(self._readers) as connection:
+            try:
+                return await connection.fetch(sql, *arguments)
+            except FAILURES as error:
+                raise translate(error) from error
+
+
+def _pool(url: str, most: int) -> asyncpg.Pool:
+    return asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=most,
+        # Sessions are never changed, so there is nothing to set back after each use.
+        reset=_nothing,
+        timeout=CONNECT_SECONDS,
+        command_timeout=SILENCE_SECONDS,
+        statement_cache_size=_STATEMENTS_KEPT,
+        max_cached_statement_lifetime=0,
+        server_settings=_SESSION,
+    )
+
+
+async def _nothing(connection: asyncpg.Connection) -> None:
+    pass
+
+
+@asynccontextmanager
+async def _taken(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
+    try:
+        connection = await pool.acquire(timeout=FREE_SECONDS)
+    except FAILURES as error:
+        raise translate(error) from error
+    try:
+        yield connection
+    finally:
+        # What was done is done; a connection that cannot be given back is replaced by the pool.
+        with suppress(*FAILURES):
+            await pool.release(connection)
+
+
+async def _commit(connection: Connection) -> None:
+    try:
+        status = await connection.execute("COMMIT")
+    except FAILURES as error:
+        connection.terminate()
+        raise Unavailable(f"it is not known whether the store has committed: {error}") from error
+    except BaseException:
+        connection.terminate()
+        raise
+    if status != "COMMIT":
+        raise Unavailable(f"the store has taken the transaction back ({status})")
+
+
+async def _roll_back(connection: Connection) -> None:
+    """End a transaction as if it had not been; without its connection the server does that by itself."""
+    try:
+        async with asyncio.timeout(ROLL_BACK_SECONDS):
+            await connection.execute("ROLLBACK")
+    except FAILURES:
+        connection.terminate()
+    except BaseException:
+        connection.terminate()
+        raise

@@ -1,0 +1,92 @@
+"""The one statement that makes a batch of decisions durable.
+
+Every part is a table's share: rows come in as one array a column, so that a part costs the same round trip whatever
+its length. All parts see the database as it was before the statement, in no order: no row may be in two of them.
+A statement is put together of the parts that have rows, and prepared once for each such choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from orchestrator.adapters.postgres import rows
+
+
+class Part(NamedTuple):
+    """One table's share: the types of its columns, and what is done with the rows, which ``{rows}`` stands for."""
+
+    types: tuple[str, ...]
+    sql: str
+
+
+_RUN: Final = "seq, run_id, workflow_id, version, status, current_step, started_at, ended_at, deadline, output_of"
+_JOB: Final = "run_seq, step, attempt, action, state, input_of, alone, due_at, worker, started_at, details"
+_JOB_TYPES: Final = ("bigint", "int", "int", "text", "text", "int", "boolean", "bigint", "text", "bigint", "bytea")
+
+PARTS: Final = {
+    "started": Part(
+        ("bigint", "text", "text", "int", "text", "int", "bigint", "bigint", "bigint", "int", "bytea", "bytea"),
+        f"INSERT INTO runs ({_RUN}, failure, state) SELECT * FROM unnest({{rows}})",
+    ),
+    # No column of an index: the new version stays on the page of the old one, and no index is written.
+    "advanced": Part(
+        ("bigint", "int", "bytea"),
+        """UPDATE runs SET current_step = new.current_step, state = new.state
+        FROM unnest({rows}) AS new (seq, current_step, state) WHERE runs.seq = new.seq""",
+    ),
+    "moved": Part(
+        ("bigint", "text", "int", "bigint", "bigint", "int", "bytea", "bytea"),
+        """UPDATE runs SET status = new.status, current_step = new.current_step, ended_at = new.ended_at,
+            deadline = new.deadline, output_of = new.output_of, failure = new.failure, state = new.state
+        FROM unnest({rows}) AS new (seq, status, current_step, ended_at, deadline, output_of, failure, state)
+        WHERE runs.seq = new.seq""",
+    ),
+    # Numbered in the order of the arrays, which is the order of the decisions.
+    "history": Part(
+        ("bigint", "int", "bigint", "bytea", "bytea"),
+        """INSERT INTO history (run_seq, step, at, events, payload)
+        SELECT run_seq, step, at, events, payload
+        FROM unnest({rows}) WITH ORDINALITY AS new (run_seq, step, at, events, payload, place) ORDER BY place""",
+    ),
+    "settled": Part(
+        ("bigint", "int"),
+        """DELETE FROM jobs USING unnest({rows}) AS gone (run_seq, step)
+        WHERE jobs.run_seq = gone.run_seq AND jobs.step = gone.step""",
+    ),
+    # Steps that were not open have no row: to look for one would cost half as much again.
+    "queued": Part(_JOB_TYPES, f"INSERT INTO jobs ({_JOB}) SELECT * FROM unnest({{rows}})"),
+    "replaced": Part(
+        _JOB_TYPES,
+        f"""INSERT INTO jobs ({_JOB}) SELECT * FROM unnest({{rows}})
+        ON CONFLICT (run_seq, step) DO UPDATE SET attempt = excluded.attempt, action = excluded.action,
+            state = excluded.state, input_of = excluded.input_of, alone = excluded.alone, due_at = excluded.due_at,
+            worker = excluded.worker, started_at = excluded.started_at, details = excluded.details""",
+    ),
+    "letters": Part(
+        (
+            *("text", "text", "text", "int", "text", "int", "int"),
+            *("bytea", "bytea", "text", "bigint", "text", "bigint"),
+        ),
+        f"INSERT INTO dead_letters ({rows.LETTER_COLUMNS}) SELECT * FROM unnest({{rows}})",
+    ),
+}
+
+
+@cache
+def statement(names: tuple[str, ...]) -> str:
+    """Put the statement for these parts together; its parameters are their columns, part by part."""
+    written: list[str] = []
+    number = 0
+    for name in names:
+        types, sql = PARTS[name]
+        columns = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(types, number + 1))
+        number += len(types)
+        written.append(f"{name} AS ({sql.format(rows=columns)})")
+    return f"WITH {', '.join(written)} SELECT"
+
+
+def columns_of(table: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Turn rows into columns."""
+    return list(zip(*table, strict=True))

@@ -1,0 +1,114 @@
+"""The `Store` port on PostgreSQL.
+
+Any number of processes share the database, so nothing that may change is kept in memory: a transaction reads the runs
+it decides about with the lock that keeps them as they are. A run's row carries its state, so that no history is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final
+
+from orchestrator.adapters.postgres import rows
+from orchestrator.adapters.postgres.database import Database
+from orchestrator.adapters.postgres.numbers import RunNumbers
+from orchestrator.adapters.postgres.transaction import PAYLOADS, PostgresTransaction, payloads_of, places_of
+from orchestrator.model.definition import DefinitionVersion
+from orchestrator.model.job import JobRow
+from orchestrator.model.json import Json
+from orchestrator.model.run import RunId
+from orchestrator.model.times import Time
+from orchestrator.ports.store import Due, PayloadRef, Transaction
+
+_DEFINITION = f"SELECT {rows.DEFINITION_COLUMNS} FROM definitions WHERE workflow_id = $1 AND version = $2"
+_PENDING = f"""
+    SELECT {rows.JOB_COLUMNS}, jobs.run_seq FROM jobs JOIN runs ON runs.seq = jobs.run_seq
+    WHERE (jobs.run_seq, step) > ($1, $2) AND jobs.state = 'pending' ORDER BY jobs.run_seq, step LIMIT $3"""
+_LEASED = f"SELECT {rows.JOB_COLUMNS} FROM jobs JOIN runs ON runs.seq = jobs.run_seq WHERE jobs.state = 'leased'"
+_BACKING_OFF = f"""
+    SELECT {rows.JOB_COLUMNS} FROM jobs JOIN runs ON runs.seq = jobs.run_seq
+    WHERE jobs.state = 'backoff' AND due_at <= $1 ORDER BY due_at LIMIT $2"""
+_OVERDUE = """
+    SELECT run_id FROM runs WHERE deadline <= $1 AND deadline IS NOT NULL AND ended_at IS NULL
+    ORDER BY deadline LIMIT $2"""
+# What another process has in hand is left to it: cleaning waits for nobody, and nobody waits for it.
+_FORGET = """
+    DELETE FROM idempotency WHERE key = ANY(ARRAY(
+        SELECT key FROM idempotency WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))
+    RETURNING 1"""
+_RETAIN = """
+    WITH gone AS MATERIALIZED (
+        SELECT seq, run_id FROM runs WHERE ended_at < $1 AND ended_at IS NOT NULL AND NOT EXISTS (
+            SELECT FROM dead_letters WHERE dead_letters.run_id = runs.run_id AND dead_letters.state = 'OPEN')
+        ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+    told AS (DELETE FROM history USING gone WHERE history.run_seq = gone.seq),
+    settled AS (DELETE FROM dead_letters USING gone WHERE dead_letters.run_id = gone.run_id)
+    DELETE FROM runs USING gone WHERE runs.seq = gone.seq RETURNING 1"""
+
+_LATEST_MAX: Final = 1_000
+"""Definitions kept in memory; beyond it all are forgotten, and read again as they are used."""
+
+
+class PostgresStore:
+    """See `ports.store.Store`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._numbers = RunNumbers()
+        self._latest: dict[str, DefinitionVersion] = {}
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """See `ports.store.Store.transaction`."""
+        return self._transaction()
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Transaction]:
+        async with self._database.writing() as connection:
+            transaction = PostgresTransaction(connection, self._numbers, self._latest)
+            yield transaction
+            if transaction.failure is not None:
+                # The caller went on after it; the server did not.
+                raise transaction.failure
+        if len(self._latest) > _LATEST_MAX:
+            self._latest.clear()
+        self._latest.update(transaction.defined)
+
+    async def definition(self, workflow_id: str, version: int) -> DefinitionVersion | None:
+        """See `ports.store.Store.definition`."""
+        if not rows.is_text(workflow_id):
+            return None
+        found = await self._database.fetch(_DEFINITION, workflow_id, version)
+        return rows.definition(found[0]) if found else None
+
+    async def due(self, now: Time, limit: int) -> Due:
+        """See `ports.store.Store.due`."""
+        return Due(
+            retries=[rows.job(row) for row in await self._database.fetch(_BACKING_OFF, now, limit)],
+            runs=[RunId(row[0]) for row in await self._database.fetch(_OVERDUE, now, limit)],
+        )
+
+    async def pending(self, after: tuple[int, int], limit: int) -> tuple[list[JobRow], tuple[int, int] | None]:
+        """See `ports.store.Store.pending`."""
+        found = await self._database.fetch(_PENDING, *after, limit)
+        following = (found[-1][-1], found[-1][3]) if len(found) == limit else None
+        return [rows.job(row) for row in found], following
+
+    async def leased(self) -> list[JobRow]:
+        """See `ports.store.Store.leased`."""
+        return [rows.job(row) for row in await self._database.fetch(_LEASED)]
+
+    async def payloads(self, refs: Iterable[PayloadRef]) -> dict[PayloadRef, Json]:
+        """See `ports.store.Store.payloads`."""
+        wanted = list(refs)
+        if not wanted:
+            return {}
+        return payloads_of(wanted, await self._database.fetch(PAYLOADS, *places_of(wanted)))
+
+    async def forget(self, now: Time, limit: int) -> int:
+        """See `ports.store.Store.forget`."""
+        return len(await self._database.fetch(_FORGET, now, limit))
+
+    async def retain(self, before: Time, limit: int) -> int:
+        """See `ports.store.Store.retain`."""
+        return len(await self._database.fetch(_RETAIN, before, limit))
