@@ -114,8 +114,8 @@ class Stage:
 
     async def open(self) -> None:
         """Recover, and process requests from now on."""
-        await self.timers.recover()
         self._tasks.append(asyncio.create_task(self.orchestrator.pipeline.run()))
+        await self.timers.recover()
 
     async def die(self) -> None:
         """Lose everything that is in memory, and whatever was under way."""

@@ -157,7 +157,7 @@ async def test_a_sweep_that_the_store_interrupts_begins_again(monkeypatch: pytes
         stage.register("w", "calm")
         jobs = await stage.take("w", 2)
         with monkeypatch.context() as patch:
-            patch.setattr(type(stage.store), "payloads", _unavailable)
+            patch.setattr(SqliteTransaction, "payloads", _unavailable)
             with pytest.raises(Unavailable):
                 await stage.timers.run_once()
         await stage.exchange("w", *map(done, jobs))

@@ -120,7 +120,7 @@ def payloads_are_the_input(patch: pytest.MonkeyPatch) -> None:
         found = read(connection, [replace(ref, input_of=None) for ref in wanted])
         return {ref: found[replace(ref, input_of=None)] for ref in wanted}
 
-    patch.setattr("orchestrator.adapters.sqlite.store.read_payloads", wrong)
+    patch.setattr("orchestrator.adapters.sqlite.transaction.read_payloads", wrong)
 
 
 def suspects_run_in_company(patch: pytest.MonkeyPatch) -> None:

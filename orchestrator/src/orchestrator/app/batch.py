@@ -15,6 +15,7 @@ from orchestrator.app.command import (
     Record,
     Redrive,
     Request,
+    Requeue,
     Trigger,
     Triggered,
 )
@@ -97,9 +98,9 @@ class Batch:
         letters: set[str] = set()
         for request in requests:
             match request:
-                case Record():
-                    for report in request.reports:
-                        runs[report.run_id] = None
+                case Record() | Requeue():
+                    for one in request.about:
+                        runs[one.run_id] = None
                 case Trigger():
                     workflows.add(request.workflow_id)
                     if request.key is not None:
@@ -134,6 +135,8 @@ class Batch:
                 return await self._trigger(request)
             case Direct():
                 return await self._direct(request)
+            case Requeue():
+                return await self._requeue(request)
             case Define():
                 return await self._define(request)
             case Redrive():
@@ -284,6 +287,17 @@ class Batch:
             started_at=command.started_at,
             details=request.details,
         )
+
+    async def _requeue(self, request: Requeue) -> list[bool]:
+        found: list[bool] = []
+        for row in request.rows:
+            state = self._states.get(row.run_id)
+            dispatch = Dispatch(row.step, row.attempt, row.action, row.input_of, row.alone)
+            found.append(state is not None and self._is_current(dispatch, row.run_id))
+            if state is not None and found[-1]:
+                plan = await self._plans.find(self._store, state.workflow_id, state.version)
+                self._dispatches.append((dispatch, state, plan, row.details))
+        return found
 
     async def _redrive(self, request: Redrive) -> RunId:
         letter = self._open_letter(request.letter_id)

@@ -6,7 +6,7 @@ import msgspec
 
 from orchestrator.engine.command import Command
 from orchestrator.model.definition import DefinitionVersion, WorkflowDefinition
-from orchestrator.model.job import Report
+from orchestrator.model.job import JobRow, Report
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId
 
@@ -47,6 +47,11 @@ class Record(msgspec.Struct, frozen=True):
 
     reports: list[Report]
 
+    @property
+    def about(self) -> list[Report]:
+        """What names the runs."""
+        return self.reports
+
 
 class Direct(msgspec.Struct, frozen=True):
     """Give a run's state machine a command of its own. Answer: True when it changed something, or a `Rejection`.
@@ -64,6 +69,20 @@ class Direct(msgspec.Struct, frozen=True):
     """With `StartAttempt`: the time of day at which the lease ends."""
 
 
+class Requeue(msgspec.Struct, frozen=True):
+    """Bring jobs to workers again that the store says wait. Answer: for each whether it still does.
+
+    What was read from the store may have changed since: only here, with the runs locked, is that known.
+    """
+
+    rows: list[JobRow]
+
+    @property
+    def about(self) -> list[JobRow]:
+        """What names the runs."""
+        return self.rows
+
+
 class Redrive(msgspec.Struct, frozen=True):
     """Give a dead letter another chance. Answer: the id of its run, or DeadLetterNotFound, DeadLetterSettled."""
 
@@ -76,4 +95,4 @@ class Discard(msgspec.Struct, frozen=True):
     letter_id: str
 
 
-Request = Define | Trigger | Record | Direct | Redrive | Discard
+Request = Define | Trigger | Record | Direct | Requeue | Redrive | Discard

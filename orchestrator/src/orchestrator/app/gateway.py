@@ -207,12 +207,20 @@ class Gateway:
     # --- what the pipeline asks for (see `pipeline.World`) ---------------------------------------------------------
 
     def dispatch(self, jobs: list[Job]) -> bool:
-        """Queue jobs, and wake the exchanges that wait for such; say whether all of them fitted."""
+        """Queue jobs, and wake the exchanges that wait for such; say whether all of them fitted.
+
+        One that a worker has already, though the store does not know that yet, is passed over.
+        """
+        jobs = [job for job in jobs if not self._is_in_hand(job)]
         fitted = self._queue.publish(jobs)
         if not fitted:
             self.overflowed = True
         self._polls.wake_for(jobs)
         return fitted
+
+    def _is_in_hand(self, job: Job) -> bool:
+        lease = self._leases.get((job.run_id, job.step))
+        return lease is not None and lease.job.attempt == job.attempt
 
     def withdraw(self, run_id: RunId, step: int, attempt: int) -> None:
         """Take an attempt back from the queue or from the worker that has it."""

@@ -137,8 +137,12 @@ class Orchestrator:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Recover what the last process left, then serve while the block runs."""
-        await self.timers.recover()
         pipeline = asyncio.create_task(self.pipeline.run(), name="pipeline")
+        try:
+            await self.timers.recover()
+        except BaseException:
+            pipeline.cancel()
+            raise
         timers = asyncio.create_task(self.timers.run(), name="timers")
         self._services = [pipeline, timers]
         try:

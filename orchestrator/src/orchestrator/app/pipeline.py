@@ -23,6 +23,7 @@ from orchestrator.app.command import (
     Record,
     Redrive,
     Request,
+    Requeue,
     Trigger,
     Triggered,
 )
@@ -107,6 +108,8 @@ class Pipeline:
     def submit(self, request: Record) -> asyncio.Future[list[Rejection | None]]: ...
     @overload
     def submit(self, request: Direct, *, refusable: bool = True) -> asyncio.Future[bool | Rejection]: ...
+    @overload
+    def submit(self, request: Requeue, *, refusable: bool = True) -> asyncio.Future[list[bool]]: ...
     @overload
     def submit(self, request: Redrive) -> asyncio.Future[RunId]: ...
     @overload

@@ -7,7 +7,7 @@ import logging
 from typing import Final
 
 from orchestrator.app.batch import make_job
-from orchestrator.app.command import Direct
+from orchestrator.app.command import Direct, Requeue
 from orchestrator.app.gateway import Gateway
 from orchestrator.app.lease import Lease, Leases, length_of
 from orchestrator.app.pipeline import Pipeline
@@ -21,7 +21,7 @@ from orchestrator.model.limits import Limits
 from orchestrator.model.times import MICROS, Duration, Time, seconds
 from orchestrator.ports.clock import Chance, Clock
 from orchestrator.ports.queue import JobQueue
-from orchestrator.ports.store import PayloadRef, Store
+from orchestrator.ports.store import Store
 
 _log = logging.getLogger(__name__)
 
@@ -206,13 +206,17 @@ class Timers:
                 self._gateway.overflowed = False
             try:
                 page, following = await self._store.pending(self._place, SWEEP_MAX)
-                fitted = await self._publish(
-                    [row for row in page if not self._queue.holds(row.run_id, row.step) and not self._has_begun(row)]
-                )
+                rows = [row for row in page if not self._queue.holds(row.run_id, row.step) and not self._has_begun(row)]
+                waiting = await self._pipeline.submit(Requeue(rows), refusable=False) if rows else []
             except BaseException:
                 self._gateway.overflowed = True
                 raise
-            if not fitted:
+            if any(
+                waits and not self._queue.holds(row.run_id, row.step) and not self._has_begun(row)
+                for row, waits in zip(rows, waiting, strict=True)
+            ):
+                # It did not fit, or was taken meanwhile: read again.
+                self._gateway.overflowed = True
                 return
             self._place = following or _BEGIN
             if following is None:
@@ -221,21 +225,6 @@ class Timers:
     def _has_begun(self, row: JobRow) -> bool:
         lease = self._leases.get((row.run_id, row.step))
         return lease is not None and lease.job.attempt == row.attempt
-
-    async def _publish(self, rows: list[JobRow]) -> bool:
-        refs = {PayloadRef(row.run_id, row.input_of) for row in rows}
-        payloads = await self._store.payloads(refs)
-        jobs = [
-            make_job(
-                await self._plan(row),
-                row.run_id,
-                _dispatch(row),
-                payloads[PayloadRef(row.run_id, row.input_of)],
-                row.details,
-            )
-            for row in rows
-        ]
-        return not jobs or self._gateway.dispatch(jobs)
 
     async def _plan(self, row: JobRow) -> Plan:
         return await self._plans.find(self._store, row.workflow_id, row.version)
