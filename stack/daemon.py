@@ -55,9 +55,6 @@ class Daemon(ABC):
     def prepare(self) -> list[str]:
         """Make what must be there before the process starts, and give the command that starts it."""
 
-    def sweep(self) -> None:
-        """End what a process left behind that died alone. Most leave nothing."""
-
     @property
     def ports(self) -> list[int]:
         """All ports that it listens on."""
@@ -84,7 +81,6 @@ class Daemon(ABC):
         if self._goes_on(seconds):
             return
         self.kill()
-        self.sweep()
         self._require_ports()
         self._spawn()
         try:

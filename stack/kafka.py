@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import os
 import shutil
 import subprocess
+import tempfile
 import uuid
 from pathlib import Path
 from typing import ClassVar
 
 from stack import ports
 from stack.daemon import Daemon
+from stack.kafka_libs import LIBS, Libs
 from stack.kafka_wire import Metadata
 from stack.service import HOST, NotInstalled, StackError
-
-POM = Path(__file__).parent / "pom.xml"
-LIBS = Path(__file__).parent.parent / ".stack" / "kafka-libs"
-"""The jars, shared by all brokers of this checkout."""
 
 ANSWER_SECONDS_MAX = 2.0
 NODE_ID = 1
@@ -68,7 +64,7 @@ class Kafka(Daemon):
     name: ClassVar[str] = "kafka"
     setting: ClassVar[str] = "KAFKA_PORT"
 
-    def __init__(self, folder: Path, port: int, libs: Path = LIBS) -> None:
+    def __init__(self, folder: Path, port: int, libs: Libs = LIBS) -> None:
         super().__init__(folder, port)
         self._libs = libs
 
@@ -90,6 +86,12 @@ class Kafka(Daemon):
             return NODE_ID in Metadata.ask(HOST, self.port, ANSWER_SECONDS_MAX).brokers
         except OSError:
             return False
+
+    @property
+    def jvm(self) -> tuple[str, ...]:
+        """The options of Java. An archive that does not fit this Java is ignored by it."""
+        archive = self._libs.archive
+        return (*JVM, f"-XX:SharedArchiveFile={archive}", "-Xlog:disable") if archive.exists() else JVM
 
     @property
     def _data(self) -> Path:
@@ -127,48 +129,32 @@ class Kafka(Daemon):
         words = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(self._settings)]
         formatted = subprocess.run([*self._java(), *words], check=False, capture_output=True, text=True)
         if formatted.returncode != 0:
-            raise StackError(f"Kafka's data folder {self._data} could not be made: {formatted.stdout}{formatted.stderr}")
+            raise StackError(
+                f"Kafka's data folder {self._data} could not be made: {formatted.stdout}{formatted.stderr}"
+            )
 
     def _java(self) -> list[str]:
         java = shutil.which("java")
-        if java is None or not is_copied(self._libs):
+        if java is None or not self._libs.are_copied():
             raise NotInstalled("Kafka is not installed: make stack-install")
-        return [java, *JVM, "-cp", ":".join(str(jar) for jar in sorted(self._libs.glob("*.jar")))]
+        return [java, *self.jvm, "-cp", self._libs.class_path()]
 
 
-def missing() -> list[str]:
-    """Give the Debian packages without which it can neither be fetched nor start."""
-    java = [] if shutil.which("java") else ["default-jre-headless"]
-    maven = [] if is_copied(LIBS) or shutil.which("mvn") else ["maven"]
-    return java + maven
+class Rehearsal(Kafka):
+    """A start and a stop, so that Java keeps the classes that these take and all further starts are shorter."""
+
+    @property
+    def jvm(self) -> tuple[str, ...]:
+        """See `Kafka.jvm`."""
+        return (*JVM, f"-XX:ArchiveClassesAtExit={self._libs.archive}", "-Xlog:disable")
 
 
-def is_copied(libs: Path) -> bool:
-    """Whether the jars are there, all of them and those that pom.xml names now."""
-    mark = libs / "pom.sha256"
-    return mark.exists() and mark.read_text() == _mark()
-
-
-def copy_libs(libs: Path = LIBS) -> None:
-    """Fetch the jars with Maven unless they are there; takes 10 to 60 s. Raises StackError when that fails."""
-    if is_copied(libs):
+def install(libs: Libs = LIBS) -> None:
+    """Fetch the jars unless they are there, and rehearse; takes 15 to 60 s. Raises StackError when that fails."""
+    if libs.are_complete():
         return
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise NotInstalled("mvn is not installed; on Debian or Ubuntu: sudo apt-get install maven")
     print("fetching Kafka from Maven Central ...", flush=True)
-    fresh = libs.with_name(f"{libs.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    command = [maven, "--batch-mode", "--quiet", "--file", str(POM), "dependency:copy-dependencies"]
-    if not os.access(Path.home(), os.W_OK):
-        command.append(f"-Dmaven.repo.local={libs.with_name('maven')}")  # no home to keep a cache in
-    fetched = subprocess.run([*command, f"-DoutputDirectory={fresh}"], check=False, capture_output=True, text=True)
-    if fetched.returncode != 0:
-        raise StackError(f"Maven could not fetch Kafka:\n{fetched.stdout}{fetched.stderr}")
-    (fresh / "pom.sha256").write_text(_mark())
-    shutil.rmtree(libs, ignore_errors=True)
-    fresh.rename(libs)
-
-
-def _mark() -> str:
-    return hashlib.sha256(POM.read_bytes()).hexdigest()
+    libs.fetch()
+    with tempfile.TemporaryDirectory() as folder, Rehearsal(Path(folder), ports.free_port(), libs).running():
+        pass
+    libs.complete()

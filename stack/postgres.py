@@ -14,12 +14,12 @@ from stack import processes
 from stack.daemon import Daemon, end
 from stack.service import HOST, NotInstalled, NotReady, StackError
 
-PACKAGE = "postgresql"
 DEBIAN = Path("/usr/lib/postgresql")
 """Where Debian keeps the programs of each major version."""
 MAJOR_MIN = 15
 
-USER = PASSWORD = DATABASE = "orchestrator"
+USER = DATABASE = "orchestrator"
+PASSWORD = "orchestrator"  # noqa: S105 - guards a server that only this machine can reach
 UNPRIVILEGED = ("postgres", "nobody")
 """Who PostgreSQL runs as when we are root, which it refuses to run as; the first that exists."""
 
@@ -61,15 +61,13 @@ class Postgres(Daemon):
 
     def prepare(self) -> list[str]:
         """See `Daemon.prepare`."""
-        if not (self.data / "PG_VERSION").exists():
+        # A main process that was killed alone leaves sessions; until they end, nobody else may use the data.
+        end(processes.at_work_in(self.data, "postgres"))
+        if not self.data.exists():
             self._init()
         settings = {**SETTINGS, "port": str(self.port), **({} if self._durable else FAST)}
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [*self._as_unprivileged(), program("postgres"), "-D", str(self.data), *words]
-
-    def sweep(self) -> None:
-        """End the sessions of a main process that was killed alone: until then the data cannot be used again."""
-        end(processes.at_work_in(self.data, "postgres"))
 
     def answers(self) -> bool:
         """Whether a query is answered."""
@@ -102,7 +100,6 @@ class Postgres(Daemon):
         """Make the cluster, its user and its database; one that was cut short is made again."""
         fresh = self.folder / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(self.data, ignore_errors=True)
         fresh.mkdir(mode=0o700)
         account = unprivileged()
         if account is not None:
@@ -169,8 +166,3 @@ def programs() -> Path | None:
         if all((folder / name).exists() for name in PROGRAMS):
             return folder
     return None
-
-
-def missing() -> list[str]:
-    """Give the Debian packages without which it cannot start."""
-    return [PACKAGE] if programs() is None else []

@@ -9,7 +9,6 @@ from typing import ClassVar
 from stack.daemon import Daemon
 from stack.service import HOST, NotInstalled
 
-PACKAGE = "redis-server"
 MEMORY_MAX = "256mb"
 """Above this, writes are refused instead of old keys dropped: a mistake shows."""
 
@@ -49,11 +48,6 @@ class Redis(Daemon):
                 return connection.recv(64).startswith(b"+PONG")
         except OSError:
             return False
-
-
-def missing() -> list[str]:
-    """Give the Debian packages without which it cannot start."""
-    return [] if shutil.which("redis-server") else [PACKAGE]
 
 
 def redis_server() -> str:

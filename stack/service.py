@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 START_SECONDS_MAX = 60.0
 """How long a service may take until it answers. Ten times what a slow machine needs."""
@@ -39,7 +39,7 @@ class Service(Protocol):
     All methods may be called in any state, and twice. None of them is safe against other threads.
     """
 
-    name: str
+    name: ClassVar[str]
     folder: Path
     port: int
 
@@ -50,7 +50,7 @@ class Service(Protocol):
 
     @property
     def pid(self) -> int | None:
-        """The main process, or None when none runs. A process that took over the number of a dead one does not count."""
+        """The main process, or None when none runs. A stranger that got the number of a dead one does not count."""
         ...
 
     def start(self, seconds: float = START_SECONDS_MAX) -> None:
@@ -78,7 +78,10 @@ class Service(Protocol):
         ...
 
     def pause(self) -> None:
-        """Freeze all its processes (SIGSTOP): connections stay open, and nobody answers. Raises NotReady if none runs."""
+        """Freeze all its processes (SIGSTOP): connections stay open and nobody answers.
+
+        Raises NotReady if none runs.
+        """
         ...
 
     def resume(self) -> None:
