@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from stack import docker, kafka, packages
 from stack.application import ExampleWorker, Orchestrator
 from stack.service import Service, StackError
-from stack.settings import CHECKOUT, FOLDER, Settings, read
+from stack.settings import CHECKOUT, Settings, read
 
 
 def install(settings: Settings) -> None:
@@ -26,6 +27,7 @@ def install(settings: Settings) -> None:
 
 def up(settings: Settings) -> None:
     """Start the three, in containers if Docker answers, and say where they are."""
+    settings.remember()
     if in_containers(settings):
         docker.up(environment=settings.environment())
     else:
@@ -38,6 +40,7 @@ def up(settings: Settings) -> None:
 def python(settings: Settings) -> None:
     """Start the three, an orchestrator that uses them, and the example worker."""
     if in_containers(settings):
+        settings.remember()
         docker.up("python", environment=settings.environment())
         server, _ = applications(settings)
     else:
@@ -63,6 +66,7 @@ def wipe(settings: Settings) -> None:
     down(settings)
     for service in (*settings.services(), *applications(settings)):
         shutil.rmtree(service.folder, ignore_errors=True)
+    settings.forget()
     if in_containers(settings):
         docker.down(wipe=True, environment=settings.environment())
 
@@ -94,8 +98,8 @@ def started(service: Service) -> None:
 
 def applications(settings: Settings) -> tuple[Orchestrator, ExampleWorker]:
     """Give the orchestrator and the worker of `make python`, started or not."""
-    server = Orchestrator(FOLDER / "orchestrator", settings.ports["PORT"], settings.server_flags())
-    return server, ExampleWorker(FOLDER / "worker-python", server, settings.services()[0].url)
+    server = Orchestrator(settings.folder / "orchestrator", settings.ports["PORT"], settings.server_flags())
+    return server, ExampleWorker(settings.folder / "worker-python", server, settings.services()[0].url)
 
 
 def describe(settings: Settings) -> None:
@@ -106,10 +110,10 @@ def describe(settings: Settings) -> None:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Wait until no other command works on this checkout's stack."""
-    FOLDER.mkdir(exist_ok=True)
-    with (FOLDER / "lock").open("w") as lock:
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other command works on the stack in this folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -124,8 +128,9 @@ def main() -> int:
         commands.add_parser(name, help=function.__doc__)
     chosen = parser.parse_args().command
     try:
-        with alone():
-            COMMANDS[chosen](read(os.environ))
+        settings = read(os.environ)
+        with alone(settings.folder):
+            COMMANDS[chosen](settings)
     except StackError as error:
         print(error, file=sys.stderr)
         return 1

@@ -78,6 +78,8 @@ class Daemon(ABC):
 
     def start(self, seconds: float = START_SECONDS_MAX) -> None:
         """See `Service.start`."""
+        if self._port_in_use() != self.port:
+            self.stop()  # it moves to another port
         if self._goes_on(seconds):
             return
         self.kill()
@@ -153,10 +155,18 @@ class Daemon(ABC):
     def _process(self) -> Process | None:
         """The process that the pid file names, if it lives."""
         try:
-            process = processes.read(self._pid_file.read_text())
+            process = processes.read(self._pid_file.read_text().partition("\n")[0])
         except FileNotFoundError:
             return None
         return process if process is not None and process.lives() else None
+
+    def _port_in_use(self) -> int | None:
+        """The port with which its process was started, or None when none was."""
+        try:
+            port = self._pid_file.read_text().partition("\n")[2].strip()
+        except FileNotFoundError:
+            return None
+        return int(port) if port.isdecimal() else None
 
     def _required(self) -> Process:
         process = self._process()
@@ -191,7 +201,7 @@ class Daemon(ABC):
             )
         process = processes.process(self._child.pid)
         if process is not None:
-            self._pid_file.write_text(f"{process}\n")
+            self._pid_file.write_text(f"{process}\n{self.port}\n")
 
     def _require_ports(self) -> None:
         for port in self.ports:

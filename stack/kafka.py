@@ -16,7 +16,7 @@ from stack.kafka_libs import LIBS, Libs
 from stack.kafka_wire import Metadata
 from stack.service import HOST, NotInstalled, StackError
 
-ANSWER_SECONDS_MAX = 2.0
+ANSWER_SECONDS_MAX = 1.0
 NODE_ID = 1
 
 JVM = (

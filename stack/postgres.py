@@ -23,7 +23,7 @@ PASSWORD = "orchestrator"  # noqa: S105 - guards a server that only this machine
 UNPRIVILEGED = ("postgres", "nobody")
 """Who PostgreSQL runs as when we are root, which it refuses to run as; the first that exists."""
 
-ANSWER_SECONDS_MAX = 3.0
+ANSWER_SECONDS_MAX = 2.0
 STATEMENT_SECONDS_MAX = 30.0
 PROGRAMS = ("initdb", "postgres", "psql")
 

@@ -12,7 +12,7 @@ from stack.service import HOST, NotInstalled
 MEMORY_MAX = "256mb"
 """Above this, writes are refused instead of old keys dropped: a mistake shows."""
 
-ANSWER_SECONDS_MAX = 2.0
+ANSWER_SECONDS_MAX = 1.0
 
 
 class Redis(Daemon):

@@ -17,11 +17,15 @@ FOLDER = CHECKOUT / ".stack"
 PORTS = {"KAFKA_PORT": 19_092, "POSTGRES_PORT": 15_432, "REDIS_PORT": 16_379, "PORT": 8_080}
 """The ports' variables and defaults: none is the service's usual one, which may be taken."""
 
+PORTS_FILE = "ports"
+
 
 @dataclass(frozen=True)
 class Settings:
     """Where the services of this checkout are, and whether Docker may run them."""
 
+    folder: Path
+    """What they keep, each in a folder of its own."""
     ports: dict[str, int]
     native: bool
     """Whether Docker is left alone even where it answers."""
@@ -29,10 +33,18 @@ class Settings:
     def services(self) -> tuple[Kafka, Postgres, Redis]:
         """Give the three, started or not."""
         return (
-            Kafka(FOLDER / "kafka", self.ports["KAFKA_PORT"]),
-            Postgres(FOLDER / "postgres", self.ports["POSTGRES_PORT"]),
-            Redis(FOLDER / "redis", self.ports["REDIS_PORT"]),
+            Kafka(self.folder / "kafka", self.ports["KAFKA_PORT"]),
+            Postgres(self.folder / "postgres", self.ports["POSTGRES_PORT"]),
+            Redis(self.folder / "redis", self.ports["REDIS_PORT"]),
         )
+
+    def remember(self) -> None:
+        """Let later commands use the same ports unless they are told others."""
+        (self.folder / PORTS_FILE).write_text("".join(f"{name}={port}\n" for name, port in self.ports.items()))
+
+    def forget(self) -> None:
+        """Go back to the default ports."""
+        (self.folder / PORTS_FILE).unlink(missing_ok=True)
 
     def server_flags(self) -> list[str]:
         """Give the flags with which `orchestrator server` uses the three."""
@@ -49,7 +61,17 @@ def read(environment: Mapping[str, str]) -> Settings:
     chosen = environment.get("STACK", "")
     if chosen not in ("", "native"):
         raise StackError(f"STACK={chosen}: only STACK=native has a meaning")
-    return Settings({name: _port(environment, name, default) for name, default in PORTS.items()}, chosen == "native")
+    folder = Path(environment.get("STACK_FOLDER", "") or FOLDER)
+    known = {**PORTS, **_remembered(folder)}
+    return Settings(folder, {name: _port(environment, name, known[name]) for name in PORTS}, native=chosen == "native")
+
+
+def _remembered(folder: Path) -> dict[str, int]:
+    try:
+        pairs = [line.partition("=") for line in (folder / PORTS_FILE).read_text().splitlines()]
+    except FileNotFoundError:
+        return {}
+    return {name: int(port) for name, _, port in pairs if port.isdecimal()}
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:
