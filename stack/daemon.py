@@ -78,7 +78,7 @@ class Daemon(ABC):
 
     def start(self, seconds: float = START_SECONDS_MAX) -> None:
         """See `Service.start`."""
-        if self._port_in_use() != self.port:
+        if self._port_in_use() not in (None, self.port):
             self.stop()  # it moves to another port
         if self._goes_on(seconds):
             return
