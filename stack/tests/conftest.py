@@ -1,8 +1,9 @@
-"""Each service is started once for the tests of a file: what they leave behind, the next one must cope with."""
+"""One of each service for all tests: what one leaves behind, stopped or killed, the next must cope with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,24 +14,46 @@ from stack.ports import free_port
 from stack.postgres import Postgres
 from stack.redis import Redis
 
-SERVICES: dict[str, Callable[[Path, int], Daemon]] = {"kafka": Kafka, "postgres": Postgres, "redis": Redis}
+SERVICES: dict[str, type[Daemon]] = {"kafka": Kafka, "postgres": Postgres, "redis": Redis}
 
 
-@pytest.fixture(scope="module", params=SERVICES)
-def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """One of the three, started."""
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Daemon]]:
+    """All three, not started; stopped at the end."""
+    with ExitStack() as stops:
+        made = {name: kind(tmp_path_factory.mktemp(name), free_port()) for name, kind in SERVICES.items()}
+        for service in made.values():
+            stops.callback(service.stop)
+        yield made
+
+
+@pytest.fixture(params=SERVICES)
+def service(request: pytest.FixtureRequest, services: dict[str, Daemon]) -> Daemon:
+    """Each of the three in turn, started."""
     name: str = request.param
-    with SERVICES[name](tmp_path_factory.mktemp(name), free_port()).running() as running:
-        yield running
+    services[name].start()
+    return services[name]
 
 
-@pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    with Kafka(tmp_path_factory.mktemp("kafka"), free_port()).running() as running:
-        yield running
+@pytest.fixture
+def kafka(services: dict[str, Daemon]) -> Kafka:
+    """The broker, started."""
+    broker = services["kafka"]
+    assert isinstance(broker, Kafka)
+    broker.start()
+    return broker
 
 
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with Postgres(tmp_path_factory.mktemp("postgres"), free_port()).running() as running:
-        yield running
+@pytest.fixture
+def postgres(services: dict[str, Daemon]) -> Postgres:
+    """The cluster, started."""
+    cluster = services["postgres"]
+    assert isinstance(cluster, Postgres)
+    cluster.start()
+    return cluster
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Redis:
+    """A Redis of the test's own, not started: it is the fastest, and stands for all."""
+    return Redis(tmp_path / "redis", free_port())

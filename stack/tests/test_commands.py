@@ -60,12 +60,12 @@ def test_up_twice_status_down_and_wipe(tmp_path: Path) -> None:
     assert not (folder / "postgres").exists()
 
 
-def test_settings_that_make_no_sense_are_refused() -> None:
+def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="KAFKA_PORT=x"):
         read({"KAFKA_PORT": "x"})
     with pytest.raises(StackError, match="STACK=dcoker"):
         read({"STACK": "dcoker"})
-    assert read({}).ports == PORTS
+    assert read({"STACK_FOLDER": str(tmp_path)}).ports == PORTS
 
 
 def test_everything_is_installed_and_else_a_command_is_named() -> None:

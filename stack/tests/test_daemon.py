@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -45,11 +46,6 @@ class Crashing(Script):
 
 class Silent(Script):
     source = "import signal; signal.pause()"
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Redis:
-    return Redis(tmp_path / "redis", free_port())
 
 
 def test_a_port_of_somebody_else_is_named_with_its_setting(redis: Redis) -> None:
@@ -146,6 +142,7 @@ def test_free_ports_are_none_that_systems_give_to_clients() -> None:
         assert not is_free(port)
 
 
+@pytest.mark.skipif(shutil.which("ps") is None, reason="no ps here")
 def test_processes_are_found_with_ps_as_with_proc(tmp_path: Path) -> None:
     own = processes.table_of_ps("-p", str(os.getpid())).get(os.getpid())
     assert own is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from stack import ports
 from stack.daemon import wait_for
 from stack.kafka import Kafka
 from stack.kafka_wire import Metadata
@@ -21,9 +20,3 @@ def test_a_topic_survives_a_crash(kafka: Kafka) -> None:
     kafka.kill()
     kafka.start()
     assert wait_for(lambda: partitions(kafka, "work") == 12, SECONDS_MAX)
-
-
-def test_brokers_do_not_disturb_each_other(kafka: Kafka) -> None:
-    with Kafka(kafka.folder / "other", ports.free_port()).running() as other:
-        assert wait_for(lambda: partitions(other, "of-the-other", create=True) == 12, SECONDS_MAX)
-    assert partitions(kafka, "of-the-other") == 0
