@@ -1,7 +1,8 @@
 # `make help` says what there is. Python 3.11 or newer is all that is needed: uv is installed into .uv/ where it is missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help all setup demo server stop test check fmt docs bench clean
+.PHONY: help all java node python demo server stop setup test check fmt docs bench clean \
+	stack stack-down stack-status stack-install
 MAKEFLAGS += --no-print-directory
 
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11 python
@@ -9,6 +10,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CURDIR)/.uv/bin/uv)
 OUR_UV := $(filter $(CURDIR)/.uv/bin/uv,$(UV))
 BIN := $(CURDIR)/orchestrator/.venv/bin
 DATA ?= orchestrator-data
+STACK_RUN := $(BIN)/python -m stack
 
 # uv takes an installed Python and never fetches one; UV_PYTHON chooses which.
 export UV_PYTHON_DOWNLOADS := never
@@ -28,9 +30,28 @@ DEV_ENV := orchestrator/.venv/.ready-dev
 SDK_ENV := sdks/python/.venv/.ready-dev
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-all: demo
+all: python ## Start the real parts, an orchestrator and a worker of each language: so far Python's
+	@echo "The workers in Java and Node come with a later version."
+
+python: $(RUN_ENV) ## Start the real parts, an orchestrator on them and the Python worker, in the background: PORT=8080
+	@$(STACK_RUN) python
+
+java node:
+	@echo "The $@ SDK comes with a later version; until then: make python" >&2; exit 1
+
+stack: $(RUN_ENV) ## Start Kafka, PostgreSQL and Redis: KAFKA_PORT, POSTGRES_PORT, REDIS_PORT; STACK=native without Docker
+	@$(STACK_RUN) up
+
+stack-down: $(RUN_ENV) ## Stop them; their data stays
+	@$(STACK_RUN) down
+
+stack-status: $(RUN_ENV) ## Say which of them answer
+	@$(STACK_RUN) status
+
+stack-install: $(RUN_ENV) ## Install what they need, and start nothing
+	@$(STACK_RUN) install
 
 demo: $(RUN_ENV) ## Start a server and a worker and watch a run: ONCE=1 exits after it, INPUT=folder, PORT=8080
 	@exec $(BIN)/orchestrator demo --data "$(DATA)" \
@@ -39,14 +60,17 @@ demo: $(RUN_ENV) ## Start a server and a worker and watch a run: ONCE=1 exits af
 server: $(RUN_ENV) ## Start a server: PORT=8080, DATA=orchestrator-data
 	@exec $(BIN)/orchestrator server --data "$(DATA)" $(if $(PORT),--port "$(PORT)")
 
-stop: ## Stop the server or demo that runs on DATA
+stop: ## Stop what was started: the server or demo that runs on DATA, the real parts and what runs on them
 	@if [ -x $(BIN)/orchestrator ]; then $(BIN)/orchestrator stop --data "$(DATA)"; else echo "nothing was started"; fi
+	@if [ -d .stack ]; then $(STACK_RUN) down; fi
 
 setup: $(DEV_ENV) $(SDK_ENV) ## Install what development needs, all of it inside this folder
 
-test: check ## Check, then run all tests
+test: check stack-install ## Check, then run all tests
 	@echo "== tests of sdks/python"
 	@cd sdks/python && .venv/bin/python -m pytest -q
+	@echo "== tests of stack"
+	@cd stack && $(BIN)/python -m pytest -q
 	@echo "== tests of orchestrator"
 	@cd orchestrator && .venv/bin/python -m pytest -q
 
@@ -58,11 +82,14 @@ check: setup ## Format, lint, types and layers
 	@cd orchestrator && .venv/bin/lint-imports --no-cache
 	@echo "== check bench"
 	@cd bench && $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && $(BIN)/mypy --strict .
+	@echo "== check stack"
+	@cd stack && $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && $(BIN)/mypy
 
 fmt: setup ## Format, and mend what can be mended
 	@cd sdks/python && .venv/bin/ruff check --fix -q . ; .venv/bin/ruff format .
 	@cd orchestrator && .venv/bin/ruff check --fix -q . ; .venv/bin/ruff format .
 	@cd bench && $(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
+	@cd stack && $(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
 
 docs: $(DEV_ENV) ## Write the pages that are made from the source
 	@cd orchestrator && .venv/bin/python -m tests.architecture.limits_page
@@ -71,12 +98,13 @@ docs: $(DEV_ENV) ## Write the pages that are made from the source
 bench: $(DEV_ENV) ## Measure: ARGS="--help" says what
 	@cd orchestrator && $(UV) run --frozen -q python ../bench/run.py $(ARGS)
 
-clean: stop ## Wipe all data: DATA, demo-output and caches
+clean: stop ## Wipe all data: DATA, that of the real parts, demo-output and caches
+	@if [ -d .stack ]; then $(STACK_RUN) wipe; fi
 	@rm -rf "$(DATA)" demo-output bench/results
 	@find . -name node_modules -prune -o -name .venv -prune -o -name .uv -prune -o -type d \( -name __pycache__ \
 		-o -name .pytest_cache -o -name .mypy_cache -o -name .ruff_cache -o -name .hypothesis \
 		-o -name .import_linter_cache \) -prune -exec rm -rf {} +
-	@echo "wiped $(DATA), demo-output and caches"
+	@echo "wiped $(DATA), the data of the real parts, demo-output and caches"
 
 $(RUN_ENV): $(LOCKED) $(OUR_UV)
 	@test -e $@ || echo "installing what the orchestrator needs into orchestrator/.venv ..."

@@ -1,0 +1,22 @@
+"""What a broker keeps."""
+
+from __future__ import annotations
+
+from stack.daemon import wait_for
+from stack.kafka import Kafka
+from stack.kafka_wire import Metadata
+from stack.service import HOST
+
+SECONDS_MAX = 10.0
+
+
+def partitions(kafka: Kafka, topic: str, *, create: bool = False) -> int:
+    return Metadata.ask(HOST, kafka.port, SECONDS_MAX, topics=(topic,), create=create).partitions.get(topic, 0)
+
+
+def test_a_topic_survives_a_crash(kafka: Kafka) -> None:
+    assert partitions(kafka, "work") == 0
+    assert wait_for(lambda: partitions(kafka, "work", create=True) == 12, SECONDS_MAX)
+    kafka.kill()
+    kafka.start()
+    assert wait_for(lambda: partitions(kafka, "work") == 12, SECONDS_MAX)
