@@ -9,7 +9,7 @@ import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import uvicorn
@@ -17,15 +17,24 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from orchestrator.adapters.embedded import EmbeddedQueue
+from orchestrator.adapters.kafka.broker import open_broker
+from orchestrator.adapters.kafka.config import KafkaConfig
+from orchestrator.adapters.postgres.alone import only_process
+from orchestrator.adapters.postgres.database import Database as PostgresDatabase
+from orchestrator.adapters.postgres.outbox import PostgresOutbox
+from orchestrator.adapters.postgres.queries import PostgresQueries
+from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.adapters.sqlite.database import Database
 from orchestrator.adapters.sqlite.queries import SqliteQueries
 from orchestrator.adapters.sqlite.store import SqliteStore
 from orchestrator.adapters.system import SystemChance, SystemClock
 from orchestrator.api.app import make_app
 from orchestrator.api.http import CALLER
-from orchestrator.app.orchestrator import Orchestrator
+from orchestrator.app.orchestrator import Orchestrator, Route
 from orchestrator.app.plans import Plans
 from orchestrator.app.waits import Caller
+from orchestrator.ports.queries import Queries
+from orchestrator.ports.store import Store
 from orchestrator.settings import Settings
 
 DRAIN_SECONDS: Final = 10
@@ -117,24 +126,45 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def open_orchestrator(settings: Settings) -> AsyncIterator[Orchestrator]:
-    """Build the embedded profile over its data folder, recovered and running."""
-    database = Database(None if settings.memory else settings.data)
-    try:
-        limits = settings.limits
-        plans = Plans()
+    """Build the profile that the settings mean, recovered and running."""
+    limits = settings.limits
+    plans = Plans()
+    async with AsyncExitStack() as stack:
+        store, queries, route = await _open_parts(settings, plans, stack)
         orchestrator = Orchestrator(
-            store=SqliteStore(database, plans.fold, limits.open_runs_cached_max),
-            queries=SqliteQueries(database),
+            store=store,
+            queries=queries,
             queue=EmbeddedQueue(limits.ready_jobs_max, limits.ready_bytes_max),
             clock=SystemClock(),
             chance=SystemChance(),
             limits=limits,
             plans=plans,
+            route=route,
         )
-        async with orchestrator.running():
-            yield orchestrator
-    finally:
-        await database.close()
+        await stack.enter_async_context(orchestrator.running())
+        yield orchestrator
+
+
+async def _open_parts(settings: Settings, plans: Plans, stack: AsyncExitStack) -> tuple[Store, Queries, Route | None]:
+    """Open what the settings name; closed with the stack."""
+    if not settings.database:
+        folder = Database(None if settings.memory else settings.data)
+        stack.push_async_callback(folder.close)
+        return SqliteStore(folder, plans.fold, settings.limits.open_runs_cached_max), SqliteQueries(folder), None
+    if not settings.kafka:
+        await stack.enter_async_context(only_process(settings.database))
+    database = await PostgresDatabase.open(settings.database)
+    stack.push_async_callback(database.close)
+    route: Route | None = None
+    if settings.kafka:
+        config = KafkaConfig(
+            servers=settings.kafka,
+            mode=settings.topics,
+            partitions=settings.partitions,
+            replication=settings.replication,
+        )
+        route = Route(await stack.enter_async_context(open_broker(config)), PostgresOutbox(database))
+    return PostgresStore(database), PostgresQueries(database), route
 
 
 def url_of(settings: Settings) -> str:

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import fields
@@ -35,6 +36,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The port to listen on."""
     data: Path = Path("orchestrator-data")
     """The data folder; made if it is missing."""
+    database: str = ""
+    """``postgresql://user:password@host:port/database``; the data folder is used where it is empty."""
+    kafka: str = ""
+    """``host:port`` of Kafka brokers, with commas: jobs go out and results come in there. Needs a database."""
+    topics: Literal["auto", "check", "off"] = "auto"
+    """Whether missing Kafka topics are made at the start, are an error, or are not looked for."""
+    partitions: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 12
+    """Partitions of a Kafka topic that is made at the start."""
+    replication: Annotated[int, msgspec.Meta(ge=-1, le=100)] = -1
+    """Copies of a Kafka topic that is made at the start; -1 takes the cluster's default."""
     memory: bool = False
     """Keep everything in memory: nothing survives the process."""
     hosts: str = ""
@@ -53,6 +64,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if not self.is_local and not given:
             return None
         return given | LOCAL_HOSTS | {self.host}
+
+    @property
+    def place(self) -> str:
+        """Where everything is kept, without passwords."""
+        if not self.database:
+            return str(self.data)
+        address = urlsplit(self.database)
+        return f"PostgreSQL {address.hostname}:{address.port or 5432}{address.path}"
 
     @property
     def is_local(self) -> bool:
@@ -87,11 +106,32 @@ def load_settings(flags: Mapping[str, object], environ: Mapping[str, str], confi
         if flag is not None:
             given.add(name, flag, f"the flag --{name.replace('_', '-')}")
     try:
-        return msgspec.convert({**given.values, "limits": given.limits}, Settings, strict=False, dec_hook=_convert)
+        settings = msgspec.convert({**given.values, "limits": given.limits}, Settings, strict=False, dec_hook=_convert)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$.")
         name = path.rstrip("`").removeprefix("limits.")
         raise SettingsError(f"{given.sources[name]}: {name} is wrong: {reason}") from None
+    _check_together(settings)
+    return settings
+
+
+def _check_together(settings: Settings) -> None:
+    """Refuse settings that make no sense together."""
+    limits = settings.limits
+    if settings.database and not settings.database.startswith(("postgresql://", "postgres://")):
+        raise SettingsError("database is no address of a PostgreSQL, such as postgresql://user:password@host/database")
+    if settings.database and settings.memory:
+        raise SettingsError("memory and database exclude each other: one keeps nothing, the other everything")
+    if settings.kafka and not settings.database:
+        raise SettingsError(
+            "kafka needs a database: what goes through it is kept in PostgreSQL, where all processes see it"
+        )
+    for less, more in (
+        ("list_limit_default", "list_limit_max"),
+        ("lease_seconds_default", "lease_seconds_max"),
+    ):
+        if getattr(limits, less) > getattr(limits, more):
+            raise SettingsError(f"{less} is above {more}")
 
 
 def _convert(kind: type, value: object) -> Any:

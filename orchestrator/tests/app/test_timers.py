@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.adapters.sqlite.transaction import SqliteTransaction
 from orchestrator.app import timers
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.run import RunId

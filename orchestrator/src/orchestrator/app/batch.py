@@ -48,7 +48,7 @@ from orchestrator.model.errors import (
     WorkflowNotFound,
 )
 from orchestrator.model.event import Failure
-from orchestrator.model.job import Job, JobRow, JobState, Rejection, Report, job_id
+from orchestrator.model.job import ANY_STEP, Job, JobRow, JobState, Rejection, Report, job_id
 from orchestrator.model.json import Json
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId, RunState
@@ -64,13 +64,24 @@ class Batch:
     A request that fails leaves nothing behind: its changes join the batch only when it has succeeded as a whole.
     """
 
-    def __init__(self, store: Store, tx: Transaction, plans: Plans, chance: Chance, limits: Limits, now: Time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        tx: Transaction,
+        plans: Plans,
+        chance: Chance,
+        limits: Limits,
+        now: Time,
+        again_at: Time | None = None,
+    ) -> None:
         self._store = store
         self._tx = tx
         self._plans = plans
         self._chance = chance
         self._limits = limits
         self._now = now
+        self._again_at = again_at
+        """When what is handed to a broker is handed to it again, unless it was acknowledged; None without a broker."""
         self._states: dict[RunId, RunState] = {}
         self._definitions: dict[str, DefinitionVersion] = {}
         self._defined: set[str] = set()
@@ -87,6 +98,8 @@ class Batch:
         """Runs, steps and attempts to be taken back from queue or worker."""
         self.reported: list[tuple[RunId, int, int]] = []
         """Runs, steps and attempts whose report is recorded."""
+        self.letters: list[DeadLetter] = []
+        """Dead letters to be told of."""
         self.ended: list[RunId] = []
         """Runs that have come to their end."""
 
@@ -226,7 +239,12 @@ class Batch:
         if state is None:
             return Rejection.UNKNOWN
         plan = await self._plans.find(self._store, state.workflow_id, state.version)
-        if report.step not in plan.steps:
+        if report.step == ANY_STEP:
+            found = engine.find_step(plan, state, report.action, report.produced_at)
+            if isinstance(found, Rejection):
+                return found
+            report.step, report.attempt = found, state.open[found].attempt
+        elif report.step not in plan.steps:
             return Rejection.UNKNOWN
         decision = engine.decide(plan, state, self._command_of(report), self._now)
         if isinstance(decision, Rejection):
@@ -286,6 +304,7 @@ class Batch:
             worker=command.worker,
             started_at=command.started_at,
             details=request.details,
+            timeout=plan.steps[command.step].definition.timeout,
         )
 
     async def _requeue(self, request: Requeue) -> list[bool]:
@@ -345,6 +364,7 @@ class Batch:
             payload=payload,
             worker=worker or None,
             created_at=self._now,
+            due_at=self._again_at,
         )
 
     async def _keep(
@@ -368,7 +388,7 @@ class Batch:
         for effect in decision.effects:
             match effect:
                 case Dispatch():
-                    rows.append(_pending_row(plan, run_id, effect, details))
+                    rows.append(_pending_row(plan, run_id, effect, details, self._again_at))
                     self._dispatches.append((effect, state, plan, details))
                 case Settle():
                     settled.append(effect.step)
@@ -378,6 +398,7 @@ class Batch:
                     self.withdrawn.append((run_id, effect.step, effect.attempt))
                 case DeadLetterStep():
                     letter = await self._dead_letter(plan, state, effect, worker)
+                    self.letters.append(letter)
         if result is not None:
             self._payloads[PayloadRef(run_id, result[0])] = result[1]
         self._states[run_id] = state
@@ -415,7 +436,7 @@ def make_job(plan: Plan, run_id: RunId, dispatch: Dispatch, payload: Json, detai
     )
 
 
-def _pending_row(plan: Plan, run_id: RunId, dispatch: Dispatch, details: Json | None) -> JobRow:
+def _pending_row(plan: Plan, run_id: RunId, dispatch: Dispatch, details: Json | None, again_at: Time | None) -> JobRow:
     return JobRow(
         run_id=run_id,
         workflow_id=plan.workflow_id,
@@ -426,7 +447,9 @@ def _pending_row(plan: Plan, run_id: RunId, dispatch: Dispatch, details: Json | 
         state=JobState.PENDING,
         input_of=dispatch.input_of,
         alone=dispatch.alone,
+        due_at=again_at,
         details=details,
+        timeout=plan.steps[dispatch.step].definition.timeout,
     )
 
 

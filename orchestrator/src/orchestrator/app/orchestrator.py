@@ -9,14 +9,16 @@ import json as stdlib_json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from orchestrator.app import views
 from orchestrator.app.command import Define, Defined, Direct, Discard, Redrive, Trigger, Triggered
 from orchestrator.app.gateway import Gateway
+from orchestrator.app.incoming import Incoming
 from orchestrator.app.lease import Leases
+from orchestrator.app.outgoing import RESEND_AFTER, Outgoing
 from orchestrator.app.pipeline import Pipeline, Point
 from orchestrator.app.plans import Plans
 from orchestrator.app.timers import Timers
@@ -24,6 +26,7 @@ from orchestrator.app.waits import Caller, Waits, until
 from orchestrator.engine.command import CancelRun
 from orchestrator.engine.plan import Plan
 from orchestrator.model import json
+from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.definition import DefinitionVersion, digest, parse_definition
 from orchestrator.model.errors import (
     DeadLetterNotFound,
@@ -49,7 +52,9 @@ from orchestrator.model.view import (
     WorkerView,
     WorkflowView,
 )
+from orchestrator.ports.broker import Broker
 from orchestrator.ports.clock import Chance, Clock
+from orchestrator.ports.outbox import Outbox
 from orchestrator.ports.queries import Queries, RunFilter
 from orchestrator.ports.queue import JobQueue
 from orchestrator.ports.store import Store
@@ -83,6 +88,9 @@ class _World:
         self._waits = waits
         self.gateway: Gateway | None = None
 
+    def dead_lettered(self, letters: list[DeadLetter]) -> None:
+        """Nobody is told: letters are read from the store."""
+
     def dispatch(self, jobs: list[Job]) -> None:
         if self.gateway is not None:
             self.gateway.dispatch(jobs)
@@ -103,6 +111,39 @@ class _World:
             self.gateway.doubt(steps)
 
 
+class _BrokerWorld:
+    """See `pipeline.World`: a broker takes jobs to workers."""
+
+    def __init__(self, waits: Waits, outgoing: Outgoing) -> None:
+        self._waits = waits
+        self._outgoing = outgoing
+
+    def dispatch(self, jobs: list[Job]) -> None:
+        self._outgoing.dispatch(jobs)
+
+    def withdraw(self, run_id: RunId, step: int, attempt: int) -> None:
+        self._outgoing.withdraw(run_id, step, attempt)
+
+    def reported(self, run_id: RunId, step: int, attempt: int) -> None:
+        self._outgoing.reported(run_id, step)
+
+    def dead_lettered(self, letters: list[DeadLetter]) -> None:
+        self._outgoing.dead_lettered(letters)
+
+    def run_ended(self, run_id: RunId) -> None:
+        self._waits.run_ended(run_id)
+
+    def doubt(self, steps: list[tuple[RunId, int]]) -> None:
+        """What the store says waits is sent again when its time has come."""
+
+
+class Route(NamedTuple):
+    """The way of jobs through a broker; without one they go by this process's own queue."""
+
+    broker: Broker
+    outbox: Outbox
+
+
 class Orchestrator:
     """One process of the orchestrator over its ports."""
 
@@ -116,6 +157,7 @@ class Orchestrator:
         limits: Limits,
         plans: Plans,
         reach: Callable[[Point], None] = lambda point: None,
+        route: Route | None = None,
     ) -> None:
         self.limits = limits
         self.clock = clock
@@ -125,11 +167,20 @@ class Orchestrator:
         self._chance = chance
         self._plans = plans
         self._waits = Waits(limits)
+        self.outgoing: Outgoing | None = None
+        self.incoming: Incoming | None = None
         world = _World(self._waits)
-        self.pipeline = Pipeline(store, plans, clock, chance, limits, world, reach)
         leases = Leases()
+        if route is None:
+            self.pipeline = Pipeline(store, plans, clock, chance, limits, world, reach)
+        else:
+            self.outgoing = Outgoing(route.broker, route.outbox, clock)
+            broker_world = _BrokerWorld(self._waits, self.outgoing)
+            self.pipeline = Pipeline(store, plans, clock, chance, limits, broker_world, reach, RESEND_AFTER)
+            self.incoming = Incoming(route.broker, route.outbox, self.pipeline, clock, chance, limits)
         self.gateway = world.gateway = Gateway(self.pipeline, queue, leases, clock, limits)
         self.timers = Timers(store, self.pipeline, self.gateway, queue, leases, plans, clock, chance, limits)
+        self.timers.keeps_leases = route is None
         self._services: list[asyncio.Task[None]] = []
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -143,18 +194,24 @@ class Orchestrator:
         except BaseException:
             pipeline.cancel()
             raise
-        timers = asyncio.create_task(self.timers.run(), name="timers")
-        self._services = [pipeline, timers]
+        services = [asyncio.create_task(self.timers.run(), name="timers")]
+        if self.outgoing is not None and self.incoming is not None:
+            services.append(asyncio.create_task(self.outgoing.run(self.pipeline), name="outgoing"))
+            services.append(asyncio.create_task(self.incoming.run(), name="incoming"))
+        self._services = [pipeline, *services]
         try:
             yield
         finally:
             self.shut()
-            timers.cancel()
+            for service in services:
+                service.cancel()
             with contextlib.suppress(OrchestratorError):
                 # So that the next process knows what is in workers' hands.
                 await self.timers.record_leases()
+                if self.outgoing is not None:
+                    await self.outgoing.note_sent()
             self.pipeline.close()
-            await asyncio.wait([pipeline, timers])
+            await asyncio.wait([pipeline, *services])
 
     def shut(self) -> None:
         """Answer everyone who waits; nothing new begins to wait."""

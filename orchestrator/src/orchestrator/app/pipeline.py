@@ -28,12 +28,14 @@ from orchestrator.app.command import (
     Triggered,
 )
 from orchestrator.app.plans import Plans
+from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.errors import Busy, Contended, OrchestratorError, Unavailable
 from orchestrator.model.job import Job, Rejection
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
+from orchestrator.model.times import Duration, Time
 from orchestrator.ports.clock import Chance, Clock
-from orchestrator.ports.store import Store
+from orchestrator.ports.store import Store, Transaction
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +64,10 @@ class World(Protocol):
         """The attempt is over by its own report: nobody else has to begin it."""
         ...
 
+    def dead_lettered(self, letters: list[DeadLetter]) -> None:
+        """Tell the broker of steps that have failed for good."""
+        ...
+
     def run_ended(self, run_id: RunId) -> None:
         """Tell those who wait for the run."""
         ...
@@ -88,6 +94,7 @@ class Pipeline:
         limits: Limits,
         world: World,
         reach: Callable[[Point], None] = lambda point: None,
+        resend_after: Duration | None = None,
     ) -> None:
         self._store = store
         self._plans = plans
@@ -96,6 +103,8 @@ class Pipeline:
         self._limits = limits
         self._world = world
         self._reach = reach
+        self._resend_after = resend_after
+        """How long a broker has to acknowledge what it is handed; None without a broker."""
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._closed = False
@@ -105,7 +114,7 @@ class Pipeline:
     @overload
     def submit(self, request: Trigger) -> asyncio.Future[Triggered]: ...
     @overload
-    def submit(self, request: Record) -> asyncio.Future[list[Rejection | None]]: ...
+    def submit(self, request: Record, *, refusable: bool = True) -> asyncio.Future[list[Rejection | None]]: ...
     @overload
     def submit(self, request: Direct, *, refusable: bool = True) -> asyncio.Future[bool | Rejection]: ...
     @overload
@@ -177,7 +186,7 @@ class Pipeline:
         try:
             async with self._store.transaction() as tx:
                 self._reach("batch.begun")
-                batch = Batch(self._store, tx, self._plans, self._chance, self._limits, self._clock.now())
+                batch = self._begin(tx)
                 await batch.load(item.request for item in items)
                 answers = [await _answer(batch, item.request) for item in items]
                 await batch.write()
@@ -206,6 +215,11 @@ class Pipeline:
         self._reach("batch.published")
         _settle(items, answers)
 
+    def _begin(self, tx: Transaction) -> Batch:
+        now = self._clock.now()
+        again_at = None if self._resend_after is None else Time(now + self._resend_after)
+        return Batch(self._store, tx, self._plans, self._chance, self._limits, now, again_at)
+
     async def _isolate(self, items: list[_Waiting], error: Exception) -> None:
         """After a fault in a batch, process its requests one by one, so that only the faulty one fails."""
         if len(items) == 1:
@@ -223,6 +237,8 @@ class Pipeline:
             world.reported(run_id, step, attempt)
         if batch.jobs:
             world.dispatch(batch.jobs)
+        if batch.letters:
+            world.dead_lettered(batch.letters)
         for run_id in batch.ended:
             world.run_ended(run_id)
 

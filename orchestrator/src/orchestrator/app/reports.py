@@ -68,7 +68,7 @@ class Reports:
         self.count = len(body.results)
         odd = json.may_break_limits(raw, self._limits)
         for result in body.results:
-            self._add(result, odd=odd)
+            self.add(result, odd=odd)
         return body
 
     def _read_loose(self, raw: bytes) -> LooseExchangeBody:
@@ -91,7 +91,7 @@ class Reports:
             at = "" if problem.field == "body" else f"{problem.field}: "
             self._reject_raw(raw, at + problem.reason)
         else:
-            self._add(body, odd=True)
+            self.add(body, odd=True)
 
     def _reject_raw(self, raw: bytes, reason: str) -> None:
         job_id, attempt = _job_of(raw)
@@ -100,7 +100,8 @@ class Reports:
         else:
             self._fail(job_id, attempt, reason)
 
-    def _add(self, body: ResultBody, *, odd: bool) -> None:
+    def add(self, body: ResultBody, *, odd: bool) -> None:
+        """Check one result."""
         place = parse_job_id(body.job_id)
         if place is None:
             reason = "jobId is not one of this orchestrator's"

@@ -65,6 +65,8 @@ class Timers:
         self._clock = clock
         self._chance = chance
         self._limits = limits
+        self.keeps_leases = True
+        """False where jobs go through a broker: their leases are in the store, and none is swept into the queue."""
         self._place = _BEGIN
         self._cleaned_on = clock.monotonic()
         self._retaining = False
@@ -88,7 +90,7 @@ class Timers:
         await self.record_leases(RECORD_AFTER)
         await self._end_leases()
         await self._settle(await self._due())
-        if self._gateway.overflowed or self._place != _BEGIN:
+        if self.keeps_leases and (self._gateway.overflowed or self._place != _BEGIN):
             await self._sweep()
         if self._clock.monotonic() - self._cleaned_on > CLEAN_SECONDS * MICROS:
             self._cleaned_on = self._clock.monotonic()
@@ -108,6 +110,8 @@ class Timers:
 
         A lease begins anew, so that a worker that lived through it has time to say so.
         """
+        if not self.keeps_leases:
+            return
         now_on = self._clock.monotonic()
         least, most = (
             round(lease * MICROS) for lease in (self._limits.lease_seconds_default, self._limits.lease_seconds_max)

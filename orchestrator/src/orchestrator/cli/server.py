@@ -21,6 +21,18 @@ Data = Annotated[
     Path | None,
     typer.Option(help="The folder that keeps everything.  [default: ./orchestrator-data]", show_default=False),
 ]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(help="PostgreSQL in place of the folder: postgresql://user:password@host/db", show_default=False),
+]
+Kafka = Annotated[
+    str | None,
+    typer.Option(help="Kafka brokers for jobs and results: host:port, with commas.", show_default=False),
+]
+Topics = Annotated[
+    str | None,
+    typer.Option(help="Missing Kafka topics: auto makes them, check refuses, off trusts.", show_default=False),
+]
 Memory = Annotated[bool, typer.Option("--memory", help="Keep nothing: what ran is gone with the process.")]
 Config = Annotated[Path | None, typer.Option(help="A TOML file with settings.", show_default=False)]
 Hosts = Annotated[
@@ -34,10 +46,13 @@ LogLevel = Annotated[
 ]
 
 
-def server(
+def server(  # noqa: PLR0913, PLR0917 - one parameter an option
     host: Host = None,
     port: Port = None,
     data: Data = None,
+    database: DatabaseUrl = None,
+    kafka: Kafka = None,
+    topics: Topics = None,
     memory: Memory = False,
     hosts: Hosts = None,
     config: Config = None,
@@ -51,14 +66,24 @@ def server(
     import sqlite3
 
     from orchestrator import bootstrap
-    from orchestrator.model.errors import DataFolderInUse
+    from orchestrator.model.errors import DataFolderInUse, StoreNotUsable, Unavailable
     from orchestrator.settings import SettingsError, load_settings
 
     if child:
         from orchestrator.demo.lifeline import stop_with_parent
 
         stop_with_parent()
-    flags = given(host=host, port=port, data=data, memory=memory or None, hosts=hosts, log_level=log_level)
+    flags = given(
+        host=host,
+        port=port,
+        data=data,
+        database=database,
+        kafka=kafka,
+        topics=topics,
+        memory=memory or None,
+        hosts=hosts,
+        log_level=log_level,
+    )
     try:
         settings = load_settings(flags, os.environ, config)
     except SettingsError as error:
@@ -73,8 +98,10 @@ def server(
             if not child:
                 from orchestrator.cli.record import recorded
 
-                stack.enter_context(recorded(None if settings.memory else settings.data, "server", url))
-            kept = "nothing is kept" if settings.memory else f"data in {settings.data}"
+                stack.enter_context(
+                    recorded(None if settings.memory or settings.database else settings.data, "server", url)
+                )
+            kept = "nothing is kept" if settings.memory else f"data in {settings.place}"
             output.say(f"orchestrator is ready at {url} ({kept}); Ctrl-C stops it")
             if not settings.is_local:
                 output.say(
@@ -86,6 +113,9 @@ def server(
         except DataFolderInUse as error:
             mend = "stop it with `orchestrator stop`, or choose another folder with --data"
             raise Failure("the data folder is in use", why=str(error), mend=mend) from None
+        except (StoreNotUsable, Unavailable) as error:
+            mend = "look at --database and --kafka, and whether both are up"
+            raise Failure("the server cannot start", why=str(error), mend=mend) from None
         except bootstrap.PortInUse as error:
             mend = "choose another one with --port; `orchestrator doctor` tells who is there"
             raise Failure(f"port {settings.port} is taken", why=str(error), mend=mend) from None

@@ -97,6 +97,9 @@ STEP_TRANSITIONS: Final[dict[tuple[StepStatus, type[Event]], StepStatus]] = {
 }
 """(state, event) -> state of a step. A failed attempt passes through BACKING_OFF even when nothing follows it."""
 
+_IN_HANDS: Final = frozenset({StepStatus.QUEUED, StepStatus.RUNNING})
+"""An attempt is on its way to a worker, or with one."""
+
 _Timed = TypeVar("_Timed", CompleteAttempt, FailAttempt, ReleaseAttempt)
 
 
@@ -250,6 +253,26 @@ def _redrive(plan: Plan, state: RunState, command: RedriveStep, now: Time) -> De
     for index, step in sorted(state.halted.items()):
         _queue(plan, index, step.attempt + 1, alone=step.is_suspect, now=now, events=events, effects=effects)
     return Decision(tuple(events), tuple(effects))
+
+
+def find_step(plan: Plan, state: RunState, action: str, produced_at: Time | None) -> int | Rejection:
+    """Find the open step that a worker means who knows the action only.
+
+    Where the action occurs once, that is its step. Where it occurs more often, an answer that was written before the
+    open one was queued belongs to one that is over: it came late, or twice.
+    """
+    if not state.is_open:
+        return Rejection.RUN_FINISHED
+    alike = [index for index, place in plan.steps.items() if place.definition.action == action]
+    waiting = (index for index in alike if (step := state.open.get(index)) and step.status in _IN_HANDS)
+    index = next(waiting, None)
+    if index is None:
+        done = any(state.done & plan.bits[index] for index in alike)
+        return Rejection.RECORDED if done else Rejection.SUPERSEDED if alike else Rejection.UNKNOWN
+    # Records carry milliseconds.
+    if len(alike) > 1 and produced_at is not None and produced_at // 1_000 < state.open[index].queued_at // 1_000:
+        return Rejection.RECORDED
+    return index
 
 
 def _reported(plan: Plan, state: RunState, command: _Timed) -> OpenStep | Rejection:
@@ -429,6 +452,7 @@ def _queued(plan: Plan, state: RunState, event: StepQueued) -> RunState:
         before.failure if before else None,
         event.alone,
         before.suspect if before else False,
+        event.at,
     )
     halted = state.halted
     if event.step in halted:
@@ -495,6 +519,7 @@ def _backing_off(
         failure,
         step.alone,
         step.suspect if suspect is None else suspect,
+        step.queued_at,
     )
 
 

@@ -42,3 +42,5 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Time
     state: DeadLetterState = DeadLetterState.OPEN
     settled_at: Time | None = None
+    due_at: Time | None = None
+    """When its record is written to the broker (again); None without a broker, and once it is written."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, NewType
+from typing import Final, Literal, NewType
 
 import msgspec
 
@@ -51,7 +51,9 @@ class JobState(StrEnum):
     """Where an open attempt is; a row of the store exists as long as the attempt is open."""
 
     PENDING = "pending"
-    """To be handed to a worker: the broker has it, or gets it from the store."""
+    """To be handed to a worker: the queue has it, or gets it from the store; a broker gets it again at ``due_at``."""
+    SENT = "sent"
+    """A broker has it, or a worker that has not been heard of: its heartbeat moves it on, or its group's offsets."""
     LEASED = "leased"
     """A worker has it until ``due_at``; the lease's end moves it on."""
     BACKOFF = "backoff"
@@ -75,6 +77,12 @@ class JobRow(msgspec.Struct, kw_only=True):
     worker: str | None = None
     started_at: Time | None = None
     details: Json | None = None
+    timeout: Duration | None = None
+    """Start to close; kept where leases are kept in the store."""
+
+
+ANY_STEP: Final = -1
+"""In place of a step's index."""
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -82,6 +90,7 @@ class Report(msgspec.Struct, kw_only=True):
 
     run_id: RunId
     step: int
+    """The step's index; `ANY_STEP` when the worker knows nothing of steps, and names its action only."""
     attempt: int
     outcome: Literal["completed", "failed", "released"]
     result: Json = NULL
@@ -93,6 +102,10 @@ class Report(msgspec.Struct, kw_only=True):
     """When the worker took the job, where that is known and not recorded yet."""
     details: Json | None = None
     """What the worker said in its last heartbeat about the job."""
+    action: str = ""
+    """What was done; asked for only where the step is not known."""
+    produced_at: Time | None = None
+    """When the worker wrote its answer, by its own clock; asked for only where the step is not known."""
 
 
 class Rejection(StrEnum):

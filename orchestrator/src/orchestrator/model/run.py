@@ -37,6 +37,8 @@ class OpenStep(msgspec.Struct, frozen=True, array_like=True):
     """Whether the current attempt runs alone."""
     suspect: bool = False
     """Whether an attempt timed out in the hands of a worker that may have died with it."""
+    queued_at: Time = Time(0)
+    """When the current attempt was queued."""
 
     @property
     def is_suspect(self) -> bool:

@@ -75,8 +75,15 @@ class Broker(Protocol):
     An adapter may lose what is handed to `send` and `stop` in a crash or an outage: `Sent` is its only promise.
     """
 
-    results: Inbox
-    heartbeats: Inbox
+    @property
+    def results(self) -> Inbox:
+        """What became of jobs."""
+        ...
+
+    @property
+    def heartbeats(self) -> Inbox:
+        """Signs of life of workers."""
+        ...
 
     def send(self, jobs: Sequence[Job], on_sent: Callable[[list[Sent]], None]) -> None:
         """Hand jobs over without waiting; ``on_sent`` is called in the event loop for those that were acknowledged."""

@@ -29,6 +29,8 @@ class Beat(msgspec.Struct, frozen=True):
     lease: Duration
     """How long the sign of life is good for."""
     details: Json | None = None
+    started_at: Time | None = None
+    """When the worker began, by its own clock."""
 
 
 class Outbox(Protocol):
@@ -40,6 +42,10 @@ class Outbox(Protocol):
 
     async def unsent(self, now: Time, again: Time, limit: int) -> list[JobRow]:
         """Take rows in PENDING that are due to be sent (again) at ``now``; nobody else gets them before ``again``."""
+        ...
+
+    async def actions(self) -> list[str]:
+        """List the actions that have rows in SENT."""
         ...
 
     async def passed(self, taken: Mapping[str, Mapping[int, int]], limit: int) -> list[JobRow]:

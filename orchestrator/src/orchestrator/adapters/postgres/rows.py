@@ -30,7 +30,7 @@ STATE_COLUMNS: Final = (
 )
 JOB_COLUMNS: Final = (
     "run_id, workflow_id, version, step, attempt, action, jobs.state, input_of, alone, due_at, worker, "
-    "jobs.started_at, details"
+    "jobs.started_at, details, jobs.timeout"
 )
 LETTER_COLUMNS: Final = (
     "id, run_id, workflow_id, step, action, attempt, attempts, failure, payload, worker, created_at, state, settled_at"
@@ -109,6 +109,7 @@ def job(row: Any) -> JobRow:
         worker=row[10],
         started_at=row[11],
         details=row[12],
+        timeout=row[13],
     )
 
 

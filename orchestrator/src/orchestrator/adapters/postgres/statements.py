@@ -22,8 +22,21 @@ class Part(NamedTuple):
 
 
 _RUN: Final = "seq, run_id, workflow_id, version, status, current_step, started_at, ended_at, deadline, output_of"
-_JOB: Final = "run_seq, step, attempt, action, state, input_of, alone, due_at, worker, started_at, details"
-_JOB_TYPES: Final = ("bigint", "int", "int", "text", "text", "int", "boolean", "bigint", "text", "bigint", "bytea")
+_JOB: Final = "run_seq, step, attempt, action, state, input_of, alone, due_at, worker, started_at, details, timeout"
+_JOB_TYPES: Final = (
+    "bigint",
+    "int",
+    "int",
+    "text",
+    "text",
+    "int",
+    "boolean",
+    "bigint",
+    "text",
+    "bigint",
+    "bytea",
+    "bigint",
+)
 
 PARTS: Final = {
     "started": Part(
@@ -62,14 +75,15 @@ PARTS: Final = {
         f"""INSERT INTO jobs ({_JOB}) SELECT * FROM unnest({{rows}})
         ON CONFLICT (run_seq, step) DO UPDATE SET attempt = excluded.attempt, action = excluded.action,
             state = excluded.state, input_of = excluded.input_of, alone = excluded.alone, due_at = excluded.due_at,
-            worker = excluded.worker, started_at = excluded.started_at, details = excluded.details""",
+            worker = excluded.worker, started_at = excluded.started_at, details = excluded.details,
+            timeout = excluded.timeout, partition = NULL, "offset" = NULL""",
     ),
     "letters": Part(
         (
             *("text", "text", "text", "int", "text", "int", "int"),
-            *("bytea", "bytea", "text", "bigint", "text", "bigint"),
+            *("bytea", "bytea", "text", "bigint", "text", "bigint", "bigint"),
         ),
-        f"INSERT INTO dead_letters ({rows.LETTER_COLUMNS}) SELECT * FROM unnest({{rows}})",
+        f"INSERT INTO dead_letters ({rows.LETTER_COLUMNS}, due_at) SELECT * FROM unnest({{rows}})",
     ),
 }
 

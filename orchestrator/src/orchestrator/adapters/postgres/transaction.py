@@ -311,6 +311,7 @@ def _job_row(seq: int, row: JobRow) -> tuple[Any, ...]:
         row.worker,
         row.started_at,
         row.details,
+        row.timeout,
     )
 
 
@@ -329,4 +330,5 @@ def _letter_row(letter: DeadLetter) -> tuple[Any, ...]:
         letter.created_at,
         letter.state,
         letter.settled_at,
+        letter.due_at,
     )

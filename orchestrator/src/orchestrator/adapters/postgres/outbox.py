@@ -1,0 +1,118 @@
+"""The `Outbox` port on PostgreSQL: each call is one statement, whatever its length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.adapters.postgres import rows
+from orchestrator.adapters.postgres.database import Database
+from orchestrator.adapters.postgres.statements import columns_of
+from orchestrator.model.dead_letter import DeadLetter
+from orchestrator.model.job import JobRow
+from orchestrator.model.run import RunId
+from orchestrator.model.times import Time
+from orchestrator.ports.broker import Sent
+from orchestrator.ports.outbox import Beat
+
+_NOTE_SENT = """
+    UPDATE jobs SET state = 'sent', due_at = NULL, partition = new.partition, "offset" = new."offset"
+    FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::bigint[])
+        AS new (run_id, step, attempt, partition, "offset")
+    JOIN runs ON runs.run_id = new.run_id
+    WHERE jobs.run_seq = runs.seq AND jobs.step = new.step AND jobs.attempt = new.attempt AND jobs.state = 'pending'"""
+# Rows that another process has in hand are left to it.
+_UNSENT = f"""
+    UPDATE jobs SET due_at = $2 FROM runs
+    WHERE runs.seq = jobs.run_seq AND jobs.state = 'pending' AND (jobs.run_seq, jobs.step) IN (
+        SELECT run_seq, step FROM jobs WHERE state = 'pending' AND due_at IS NOT NULL AND due_at <= $1
+        ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+    RETURNING {rows.JOB_COLUMNS}"""
+_PASSED = f"""
+    SELECT {rows.JOB_COLUMNS} FROM unnest($1::text[], $2::int[], $3::bigint[]) AS taken (action, partition, before)
+    CROSS JOIN LATERAL (
+        SELECT * FROM jobs WHERE state = 'sent' AND jobs.action = taken.action AND jobs.partition = taken.partition
+            AND jobs."offset" < taken.before ORDER BY jobs."offset" LIMIT $4) AS jobs
+    JOIN runs ON runs.seq = jobs.run_seq LIMIT $4"""
+_RENEW = """
+    UPDATE jobs SET worker = new.worker, details = coalesce(new.details, jobs.details),
+        due_at = least(new.due_at, jobs.started_at + jobs.timeout)
+    FROM unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::bigint[], $6::bytea[])
+        WITH ORDINALITY AS new (run_id, step, attempt, worker, due_at, details, place)
+    JOIN runs ON runs.run_id = new.run_id
+    WHERE jobs.run_seq = runs.seq AND jobs.step = new.step AND jobs.attempt = new.attempt AND jobs.state = 'leased'
+        AND (jobs.worker = new.worker OR coalesce(jobs.worker, '') = '')
+    RETURNING new.place"""
+_EXPIRED = f"""
+    SELECT {rows.JOB_COLUMNS} FROM jobs JOIN runs ON runs.seq = jobs.run_seq
+    WHERE jobs.state = 'leased' AND due_at <= $1 ORDER BY due_at LIMIT $2"""
+_UNPUBLISHED = f"""
+    UPDATE dead_letters SET due_at = $2 WHERE seq IN (
+        SELECT seq FROM dead_letters WHERE due_at IS NOT NULL AND due_at <= $1
+        ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+    RETURNING {rows.LETTER_COLUMNS}, partition, "offset" """
+_NOTE_PUBLISHED = "UPDATE dead_letters SET due_at = NULL WHERE id = ANY($1::text[])"
+_ACTIONS = """
+    WITH RECURSIVE found AS (
+        (SELECT action FROM jobs WHERE state = 'sent' ORDER BY action LIMIT 1)
+        UNION ALL
+        SELECT (SELECT action FROM jobs WHERE state = 'sent' AND jobs.action > found.action ORDER BY action LIMIT 1)
+        FROM found WHERE found.action IS NOT NULL)
+    SELECT action FROM found WHERE action IS NOT NULL"""
+
+
+class PostgresOutbox:
+    """See `ports.outbox.Outbox`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def note_sent(self, sent: Sequence[Sent]) -> None:
+        """See `ports.outbox.Outbox.note_sent`."""
+        table = [(one.run_id, one.step, one.attempt, one.partition, one.offset) for one in sent]
+        await self._run(_NOTE_SENT, table)
+
+    async def unsent(self, now: Time, again: Time, limit: int) -> list[JobRow]:
+        """See `ports.outbox.Outbox.unsent`."""
+        return [rows.job(row) for row in await self._database.fetch(_UNSENT, now, again, limit)]
+
+    async def actions(self) -> list[str]:
+        """See `ports.outbox.Outbox.actions`."""
+        return [row[0] for row in await self._database.fetch(_ACTIONS)]
+
+    async def passed(self, taken: Mapping[str, Mapping[int, int]], limit: int) -> list[JobRow]:
+        """See `ports.outbox.Outbox.passed`."""
+        table = [(action, partition, offset) for action, by in taken.items() for partition, offset in by.items()]
+        if not table:
+            return []
+        return [rows.job(row) for row in await self._database.fetch(_PASSED, *columns_of(table), limit)]
+
+    async def renew(self, beats: Sequence[Beat], now: Time) -> list[bool]:
+        """See `ports.outbox.Outbox.renew`."""
+        table = [(beat.run_id, beat.step, beat.attempt, beat.worker, now + beat.lease, beat.details) for beat in beats]
+        renewed = {row[0] for row in await self._run(_RENEW, table)}
+        return [place in renewed for place in range(1, len(beats) + 1)]
+
+    async def expired(self, now: Time, limit: int) -> list[JobRow]:
+        """See `ports.outbox.Outbox.expired`."""
+        return [rows.job(row) for row in await self._database.fetch(_EXPIRED, now, limit)]
+
+    async def unpublished(self, now: Time, again: Time, limit: int) -> list[tuple[DeadLetter, Sent | None]]:
+        """See `ports.outbox.Outbox.unpublished`."""
+        found = await self._database.fetch(_UNPUBLISHED, now, again, limit)
+        return [(rows.dead_letter(row), _sent(row)) for row in found]
+
+    async def note_published(self, letters: Sequence[str]) -> None:
+        """See `ports.outbox.Outbox.note_published`."""
+        await self._database.fetch(_NOTE_PUBLISHED, list(letters))
+
+    async def _run(self, sql: str, table: list[tuple[Any, ...]]) -> list[Any]:
+        """Run a statement over rows; those that PostgreSQL cannot have name nothing that it has."""
+        known = [row if rows.is_text(row[0]) else ("", *row[1:]) for row in table]
+        return await self._database.fetch(sql, *columns_of(known)) if known else []
+
+
+def _sent(row: Any) -> Sent | None:
+    if row["offset"] is None:
+        return None
+    return Sent(RunId(row["run_id"]), row["step"], row["attempt"], row["partition"], row["offset"])

@@ -1,0 +1,134 @@
+"""What goes out through a broker: jobs, again where they were not acknowledged, stops, dead letters.
+
+Rule 1: nothing is handed over before its decision is durable.
+Rule 2: what is not known to be acknowledged is handed over again from its row, by whichever process comes first.
+Rule 3: a job that is over before `NOTE_AFTER` costs no write of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from orchestrator.app.command import Requeue
+from orchestrator.app.pipeline import Pipeline
+from orchestrator.model.dead_letter import DeadLetter
+from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.job import Job
+from orchestrator.model.run import RunId
+from orchestrator.model.times import MICROS, Duration, Time
+from orchestrator.ports.broker import Broker, Sent, Stop
+from orchestrator.ports.clock import Clock
+from orchestrator.ports.outbox import Outbox
+
+_log = logging.getLogger(__name__)
+
+RESEND_AFTER: Final = Duration(5 * MICROS)
+"""How long a broker has to acknowledge what it is handed, before another process may hand it over again."""
+NOTE_AFTER: Final = Duration(MICROS // 2)
+"""How long an acknowledged job is open before the store learns that it was sent."""
+TICK_SECONDS: Final = 0.25
+"""How often the service looks."""
+LIMIT: Final = 1_000
+"""Rows taken in one look; the rest follow in the next."""
+
+
+class Outgoing:
+    """Hands over what was decided. `run` is its service."""
+
+    def __init__(self, broker: Broker, outbox: Outbox, clock: Clock) -> None:
+        self._broker = broker
+        self._outbox = outbox
+        self._clock = clock
+        self._acknowledged: dict[tuple[RunId, int], tuple[Sent, int]] = {}
+        """Jobs that were sent and are open as far as this process knows, with the moment on the monotonic clock."""
+        self._letters: asyncio.Queue[DeadLetter] = asyncio.Queue()
+
+    # --- what the pipeline asks for (see `pipeline.World`) ---------------------------------------------------------
+
+    def dispatch(self, jobs: list[Job]) -> None:
+        """Hand jobs over."""
+        self._broker.send(jobs, self._sent)
+
+    def withdraw(self, run_id: RunId, step: int, attempt: int) -> None:
+        """Tell the worker that may have an attempt to stop it."""
+        self._acknowledged.pop((run_id, step), None)
+        self._broker.stop([Stop(run_id, step, attempt)])
+
+    def reported(self, run_id: RunId, step: int) -> None:
+        """A job is over."""
+        self._acknowledged.pop((run_id, step), None)
+
+    def dead_lettered(self, letters: list[DeadLetter]) -> None:
+        """Hand dead letters over."""
+        for letter in letters:
+            self._letters.put_nowait(letter)
+
+    def _sent(self, sent: list[Sent]) -> None:
+        now_on = self._clock.monotonic()
+        for one in sent:
+            known = self._acknowledged.get((one.run_id, one.step))
+            if known is None or known[0].attempt <= one.attempt:
+                # In order of time: what is handed over later is put at the end.
+                self._acknowledged.pop((one.run_id, one.step), None)
+                self._acknowledged[one.run_id, one.step] = one, now_on
+
+    # --- the service ---------------------------------------------------------------------------------------------
+
+    async def run(self, pipeline: Pipeline) -> None:
+        """Serve until cancelled. A store or a broker that fails is tried again."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look(pipeline))
+            group.create_task(self._publish())
+
+    async def _look(self, pipeline: Pipeline) -> None:
+        failing = False
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            try:
+                await self.note_sent(NOTE_AFTER)
+                await self._resend(pipeline)
+                await self._publish_again()
+                failing = False
+            except OrchestratorError as error:
+                if not failing:
+                    _log.error("what goes out waits: %s", error)
+                failing = True
+
+    async def note_sent(self, older_than: Duration = Duration(0)) -> None:
+        """Tell the store of jobs that the broker has and that are still open."""
+        before_on = self._clock.monotonic() - older_than
+        noted: list[Sent] = []
+        for sent, on in self._acknowledged.values():
+            if on > before_on:
+                break
+            noted.append(sent)
+        await self._outbox.note_sent(noted)
+        for sent in noted:
+            known = self._acknowledged.get((sent.run_id, sent.step))
+            if known is not None and known[0] is sent:
+                del self._acknowledged[sent.run_id, sent.step]
+
+    async def _resend(self, pipeline: Pipeline) -> None:
+        now = self._clock.now()
+        rows = await self._outbox.unsent(now, Time(now + RESEND_AFTER), LIMIT)
+        rows = [row for row in rows if (row.run_id, row.step) not in self._acknowledged]
+        if rows:
+            _log.info("%d jobs were not known to be sent, and are sent again", len(rows))
+            await pipeline.submit(Requeue(rows), refusable=False)
+
+    async def _publish(self) -> None:
+        while True:
+            letter = await self._letters.get()
+            try:
+                await self._broker.dead_letter(letter, None, is_repeated=False)
+                await self._outbox.note_published([letter.id])
+            except OrchestratorError as error:
+                _log.error("dead letter %s waits: %s", letter.id, error)
+
+    async def _publish_again(self) -> None:
+        now = self._clock.now()
+        for letter, sent in await self._outbox.unpublished(now, Time(now + RESEND_AFTER), LIMIT):
+            await self._broker.dead_letter(letter, sent, is_repeated=True)
+            await self._outbox.note_published([letter.id])

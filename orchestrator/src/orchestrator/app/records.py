@@ -1,0 +1,126 @@
+"""From records of a broker to reports and signs of life. One bad record never costs its neighbours."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Final
+
+import msgspec
+
+from orchestrator.app.reports import Reports
+from orchestrator.model import json, times
+from orchestrator.model.errors import InvalidRequest, OrchestratorError
+from orchestrator.model.job import ANY_STEP, Report, parse_job_id
+from orchestrator.model.json import Json
+from orchestrator.model.limits import Limits
+from orchestrator.model.record import BeatRecord, HeartbeatRecord, ResultRecord
+from orchestrator.model.run import RunId
+from orchestrator.model.times import MICROS, Duration, Time
+from orchestrator.model.wire import ResultBody
+from orchestrator.ports.broker import Incoming
+from orchestrator.ports.outbox import Beat
+
+_RESULT: Final = msgspec.json.Decoder(ResultRecord)
+_HEARTBEAT: Final = msgspec.json.Decoder(HeartbeatRecord)
+_LEASE_MIN: Final = MICROS
+
+
+class Results:
+    """The results of some records."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._reports = Reports(limits)
+        self.refused: list[tuple[Incoming, str]] = []
+        """Records that nobody can read, and why."""
+
+    @property
+    def reports(self) -> list[Report]:
+        """What they say, checked."""
+        return self._reports.reports
+
+    def add(self, record: Incoming) -> None:
+        """Read a record."""
+        try:
+            if len(record.value) > self._limits.request_bytes_max:
+                raise InvalidRequest(f"more than {self._limits.request_bytes_max:,} bytes")
+            json.check_utf8(record.value)
+            body = json.decode_unchecked(record.value, _RESULT)
+        except OrchestratorError as error:
+            self.refused.append((record, str(error)))
+            return
+        before = len(self.reports)
+        odd = json.may_break_limits(record.value, self._limits)
+        if body.job_id is not None and body.attempt is not None:
+            self._reports.add(_body_of(body, body.job_id, body.attempt), odd=odd)
+        else:
+            # Any run's id and step will do to check the rest; which step is meant is decided with the run in sight.
+            self._reports.add(_body_of(body, f"{body.workflow_run_id}:0", 1), odd=odd)
+            for report in self.reports[before:]:
+                report.run_id = RunId(body.workflow_run_id)
+                report.step, report.action, report.produced_at = ANY_STEP, body.action or "", record.produced_at
+        for report in self.reports[before:]:
+            report.worker = body.worker_id[: self._limits.id_length_max]
+            report.started_at = _time(body.started_at)
+        if len(self.reports) == before:
+            self.refused.append((record, "jobId is not one of this orchestrator's"))
+
+
+class Beats:
+    """The signs of life in some records."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.beats: list[Beat] = []
+        self.refused: list[str] = []
+        """Why records could not be read."""
+
+    def add(self, record: Incoming) -> None:
+        """Read a record."""
+        try:
+            json.check_utf8(record.value)
+            body = json.decode_unchecked(record.value, _HEARTBEAT)
+            lease = self._lease(body)
+        except (OrchestratorError, ValueError) as error:
+            self.refused.append(str(error))
+            return
+        for beat in body.in_flight:
+            place = parse_job_id(beat.job_id)
+            if place is not None:
+                self.beats.append(self._beat(place, beat, body.worker_id, lease))
+
+    def _beat(self, place: tuple[RunId, int], beat: BeatRecord, worker: str, lease: Duration) -> Beat:
+        details = bytes(beat.details)
+        kept: Json | None = None
+        if 0 < len(details) <= self._limits.heartbeat_details_bytes_max:
+            with contextlib.suppress(OrchestratorError):
+                json.check_json(details, self._limits)
+                kept = Json(details)
+        started_at = _time(beat.started_at)
+        return Beat(*place, beat.attempt, worker[: self._limits.id_length_max], lease, kept, started_at)
+
+    def _lease(self, body: HeartbeatRecord) -> Duration:
+        most = round(self._limits.lease_seconds_max * MICROS)
+        if body.lease is None:
+            return Duration(round(self._limits.lease_seconds_default * MICROS))
+        return Duration(min(most, max(_LEASE_MIN, times.parse_duration(body.lease))))
+
+
+def _body_of(body: ResultRecord, job_id: str, attempt: int) -> ResultBody:
+    return ResultBody(
+        job_id=job_id,
+        attempt=attempt,
+        status=body.status,
+        result=body.result,
+        error=body.error,
+        details=body.details,
+    )
+
+
+def _time(text: str | None) -> Time | None:
+    if text is None:
+        return None
+    try:
+        return times.parse_time(text)
+    except (ValueError, OverflowError):
+        return None
