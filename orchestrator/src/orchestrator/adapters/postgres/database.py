@@ -95,7 +95,7 @@ class Database:
             try:
                 await connection.execute("BEGIN")
             except FAILURES as error:
-                connection.terminate()
+                _drop(connection)
                 raise translate(error) from error
             try:
                 yield connection
@@ -146,14 +146,20 @@ async def _taken(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
             await pool.release(connection)
 
 
+def _drop(connection: Connection) -> None:
+    """Cut a connection off, if the pool has not yet; the pool makes another."""
+    with suppress(*FAILURES):
+        connection.terminate()
+
+
 async def _commit(connection: Connection) -> None:
     try:
         status = await connection.execute("COMMIT")
     except FAILURES as error:
-        connection.terminate()
+        _drop(connection)
         raise Unavailable(f"it is not known whether the store has committed: {error}") from error
     except BaseException:
-        connection.terminate()
+        _drop(connection)
         raise
     if status != "COMMIT":
         raise Unavailable(f"the store has taken the transaction back ({status})")
@@ -165,7 +171,7 @@ async def _roll_back(connection: Connection) -> None:
         async with asyncio.timeout(ROLL_BACK_SECONDS):
             await connection.execute("ROLLBACK")
     except FAILURES:
-        connection.terminate()
+        _drop(connection)
     except BaseException:
-        connection.terminate()
+        _drop(connection)
         raise
