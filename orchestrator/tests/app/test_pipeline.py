@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from orchestrator.app.command import Direct, Trigger
-from orchestrator.app.pipeline import GATHER_SECONDS, Point
+from orchestrator.app.pipeline import CONTENDED_MAX, GATHER_SECONDS, Point
 from orchestrator.engine import run as engine
 from orchestrator.engine.command import CancelRun
-from orchestrator.model.errors import Busy, DeadLetterSettled, RunFinished, Unavailable, WorkflowNotFound
+from orchestrator.model.errors import Busy, Contended, DeadLetterSettled, RunFinished, Unavailable, WorkflowNotFound
 from orchestrator.model.job import Rejection
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId
@@ -343,3 +343,41 @@ async def test_only_a_failed_run_is_redriven() -> None:
         await stage.orchestrator.discard(f"{run_id}:0:1")
         with pytest.raises((DeadLetterSettled, RunFinished)):
             await stage.orchestrator.redrive(f"{run_id}:0:1")
+
+
+# --- several processes over one store --------------------------------------------------------------------------------
+
+
+async def test_a_batch_that_another_process_was_faster_than_is_decided_again() -> None:
+    async with make_stage() as stage:
+        await stage.define("calm")
+        failures = _contended(stage, 2)
+        run_id = await stage.trigger()
+        assert failures == []
+        assert await stage.runs() == [run_id]
+        assert stage.queue.depths() == {"calm": 1}
+
+
+async def test_a_batch_that_is_always_too_late_is_refused_after_a_number_of_times_and_the_next_goes_on() -> None:
+    async with make_stage() as stage:
+        await stage.define("calm")
+        failures = _contended(stage, CONTENDED_MAX + 1)
+        with pytest.raises(Contended):
+            await stage.trigger()
+        assert failures == []
+        assert await stage.runs() == []
+        assert stage.queue.depths() == {}
+        await stage.trigger()
+        assert stage.queue.depths() == {"calm": 1}
+
+
+def _contended(stage: Stage, times: int) -> list[Contended]:
+    """Let that many transactions fail; give those that have not failed yet."""
+    failures = [Contended("another process was faster") for _ in range(times)]
+
+    def fail() -> None:
+        if failures:
+            raise failures.pop()
+
+    stage.before_commit = fail
+    return failures

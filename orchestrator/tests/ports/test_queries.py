@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.command import StartAttempt
@@ -18,7 +18,8 @@ from orchestrator.model.status import RunStatus
 from orchestrator.model.times import Time
 from orchestrator.ports.queries import RunFilter, RunRecord
 from orchestrator.ports.store import RunChange
-from tests.ports.places import Opened, Place, SqliteMemory
+from tests.ports.places import Opened, Place, PostgresDatabase, SqliteMemory
+from tests.ports.postgres_server import execute
 from tests.ports.scribe import BROKE, NOW, Scribe, at, make_version
 
 ENDS = ("RUNNING", "WAITING", "COMPLETED", "FAILED", "CANCELLED")
@@ -144,21 +145,43 @@ _filters = st.builds(
 )
 
 
-@given(
-    ends=st.lists(st.tuples(st.sampled_from(ENDS), _second, st.integers(0, 1)), max_size=14),
-    filters=st.lists(_filters, min_size=1, max_size=6),
-    limit=st.integers(1, 6),
-)
+def _searches(most: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Draw runs, filters and the length of a page, so many times."""
+
+    def wrap(test: Callable[..., None]) -> Callable[..., None]:
+        drawn = given(
+            ends=st.lists(st.tuples(st.sampled_from(ENDS), _second, st.integers(0, 1)), max_size=14),
+            filters=st.lists(_filters, min_size=1, max_size=6),
+            limit=st.integers(1, 6),
+        )
+        # A database is emptied before each example.
+        return settings(max_examples=most, suppress_health_check=[HealthCheck.function_scoped_fixture])(drawn(test))
+
+    return wrap
+
+
+async def search(place: Place, ends: list[tuple[str, int, int]], filters: list[RunFilter], limit: int) -> None:
+    async with filled(place, ends) as (opened, scribe):
+        for which in filters:
+            assert await all_pages(opened, which, limit) == naive(scribe, which)
+
+
+@_searches(100)
 def test_every_filter_finds_what_a_naive_search_finds(
     ends: list[tuple[str, int, int]], filters: list[RunFilter], limit: int
 ) -> None:
-    async def search() -> None:
-        memory = SqliteMemory()
-        async with filled(memory, ends) as (opened, scribe):
-            for which in filters:
-                assert await all_pages(opened, which, limit) == naive(scribe, which)
+    asyncio.run(search(SqliteMemory(), ends, filters, limit))
 
-    asyncio.run(search())
+
+@_searches(30)
+def test_every_filter_finds_what_a_naive_search_finds_on_postgres(
+    postgres: PostgresDatabase, ends: list[tuple[str, int, int]], filters: list[RunFilter], limit: int
+) -> None:
+    async def search_anew() -> None:
+        await execute("TRUNCATE runs, history, jobs, dead_letters, definitions", url=postgres.url)
+        await search(postgres, ends, filters, limit)
+
+    asyncio.run(search_anew())
 
 
 async def test_a_list_can_be_paged_through_while_runs_arrive(place: Place) -> None:

@@ -242,6 +242,19 @@ def _step(scribe: Scribe, draw: random.Random, now: Time) -> RunChange:
     return finish(run_id, when=now)
 
 
+async def test_a_run_that_is_redriven_and_fails_again_in_one_save_has_its_new_end(place: Place) -> None:
+    scribe = Scribe()
+    async with place.open() as opened:
+        await scribe.define(opened.store)
+        run_id = RunId("run-0001")
+        await save(opened.store, scribe.start(), scribe.fail(run_id, at(1)))
+        await save(opened.store, scribe.redrive(run_id, at(2)), scribe.fail(run_id, at(3)))
+        await check(opened, scribe)
+        record = await opened.queries.run(run_id)
+        assert record is not None
+        assert (record.status, record.ended_at) == (RunStatus.FAILED, at(3))
+
+
 @pytest.mark.parametrize("cached", [1, 2, 1_000])
 @pytest.mark.parametrize("seed", range(6))
 async def test_histories_fold_to_the_states_that_were_written(place: Place, seed: int, cached: int) -> None:

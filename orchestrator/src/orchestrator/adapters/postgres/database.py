@@ -42,10 +42,13 @@ _SESSION: Final = {
     "lock_timeout": f"{LOCK_SECONDS * 1000:.0f}",
     "idle_in_transaction_session_timeout": f"{IDLE_SECONDS * 1000:.0f}",
     "default_transaction_isolation": "read committed",
-    # One plan for each statement, made once. Every statement has an index, and a table that was empty when the plan
-    # was made must not be read from end to end when it has grown.
+    # One plan for each statement, made once, before it is known how many rows a page or an array has. Every statement
+    # is a walk along one index that looks the rest up row by row: what a planner takes for a guess of a tenth of a
+    # table, or of one that was empty, must not make it read tables from end to end.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     "jit": "off",
 }
 
@@ -95,7 +98,7 @@ class Database:
             try:
                 await connection.execute("BEGIN")
             except FAILURES as error:
-                connection.terminate()
+                _drop(connection)
                 raise translate(error) from error
             try:
                 yield connection
@@ -146,14 +149,20 @@ async def _taken(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
             await pool.release(connection)
 
 
+def _drop(connection: Connection) -> None:
+    """Cut a connection off, if the pool has not yet; the pool makes another."""
+    with suppress(*FAILURES):
+        connection.terminate()
+
+
 async def _commit(connection: Connection) -> None:
     try:
         status = await connection.execute("COMMIT")
     except FAILURES as error:
-        connection.terminate()
+        _drop(connection)
         raise Unavailable(f"it is not known whether the store has committed: {error}") from error
     except BaseException:
-        connection.terminate()
+        _drop(connection)
         raise
     if status != "COMMIT":
         raise Unavailable(f"the store has taken the transaction back ({status})")
@@ -165,7 +174,7 @@ async def _roll_back(connection: Connection) -> None:
         async with asyncio.timeout(ROLL_BACK_SECONDS):
             await connection.execute("ROLLBACK")
     except FAILURES:
-        connection.terminate()
+        _drop(connection)
     except BaseException:
-        connection.terminate()
+        _drop(connection)
         raise

@@ -16,6 +16,8 @@ from orchestrator.ports.queries import History, RunFilter, RunRecord, StepResult
 
 _COLUMNS: Final = "run_id, workflow_id, version, status, current_step, started_at, ended_at, failure, output_of, seq"
 _NEWEST_FIRST: Final = "ORDER BY started_at DESC, seq DESC"
+_NEWEST_OF_WORKFLOW_FIRST: Final = "ORDER BY started_at DESC NULLS LAST, seq DESC"
+"""The same, in the words of the index of a workflow's runs."""
 _INPUT: Final = f"LEFT JOIN history AS input ON input.run_seq = page.seq AND input.step = {rows.INPUT_STEP}"
 _OUTPUT: Final = "LEFT JOIN history AS output ON output.run_seq = page.seq AND output.step = page.output_of"
 _RUN: Final = f"""
@@ -136,8 +138,10 @@ class PostgresQueries:
 def _page(which: RunFilter, limit: int, after: tuple[int, int] | None, parameters: _Parameters) -> str:
     """Write the statement for a page without payloads.
 
-    Each status is a walk of its own along an index; the walks are merged, so that no filter sorts what it skips.
+    Each status is a walk of its own along the index for it; the walks are merged, so that no filter sorts what it
+    skips.
     """
+    order = _NEWEST_FIRST if which.workflow_id is None else _NEWEST_OF_WORKFLOW_FIRST
     conditions = [
         condition.format(parameters.add(value))
         for condition, value in (
@@ -150,17 +154,11 @@ def _page(which: RunFilter, limit: int, after: tuple[int, int] | None, parameter
     if after is not None:
         conditions.append(f"(started_at, seq) < ({parameters.add(after[0])}, {parameters.add(after[1])})")
     most = parameters.add(limit)
-    walks = [_walk(conditions, f"status = {parameters.add(status)}", most) for status in which.statuses]
-    if len(walks) < 2:
-        return walks[0] if walks else _walk(conditions, "", most)
-    union = " UNION ALL ".join(f"({walk})" for walk in walks)
-    return f"SELECT * FROM ({union}) AS walks {_NEWEST_FIRST} LIMIT {most}"
-
-
-def _walk(conditions: list[str], status: str, most: str) -> str:
-    every = [*conditions, status] if status else conditions
-    where = f"WHERE {' AND '.join(every)} " if every else ""
-    return f"SELECT {_COLUMNS} FROM runs {where}{_NEWEST_FIRST} LIMIT {most}"
+    every = [
+        " AND ".join([*conditions, f"status = {parameters.add(status)}"]) for status in which.statuses or RunStatus
+    ]
+    walks = [f"(SELECT {_COLUMNS} FROM runs WHERE {condition} {order} LIMIT {most})" for condition in every]
+    return f"SELECT * FROM ({' UNION ALL '.join(walks)}) AS walks {order} LIMIT {most}"
 
 
 def _with_payloads(page: str, bytes_max: str) -> str:

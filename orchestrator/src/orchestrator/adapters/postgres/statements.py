@@ -23,20 +23,6 @@ class Part(NamedTuple):
 
 _RUN: Final = "seq, run_id, workflow_id, version, status, current_step, started_at, ended_at, deadline, output_of"
 _JOB: Final = "run_seq, step, attempt, action, state, input_of, alone, due_at, worker, started_at, details, timeout"
-_JOB_TYPES: Final = (
-    "bigint",
-    "int",
-    "int",
-    "text",
-    "text",
-    "int",
-    "boolean",
-    "bigint",
-    "text",
-    "bigint",
-    "bytea",
-    "bigint",
-)
 
 PARTS: Final = {
     "started": Part(
@@ -68,10 +54,17 @@ PARTS: Final = {
         """DELETE FROM jobs USING unnest({rows}) AS gone (run_seq, step)
         WHERE jobs.run_seq = gone.run_seq AND jobs.step = gone.step""",
     ),
-    # Steps that were not open have no row: to look for one would cost half as much again.
-    "queued": Part(_JOB_TYPES, f"INSERT INTO jobs ({_JOB}) SELECT * FROM unnest({{rows}})"),
+    # The way of nearly every job. A step that was not open has no row: to look for one would cost half as much again.
+    "queued": Part(
+        ("bigint", "int", "int", "text", "int", "boolean", "bytea", "bigint", "bigint"),
+        """INSERT INTO jobs (state, run_seq, step, attempt, action, input_of, alone, details, due_at, timeout)
+        SELECT 'pending', new.* FROM unnest({rows}) AS new""",
+    ),
     "replaced": Part(
-        _JOB_TYPES,
+        (
+            *("bigint", "int", "int", "text", "text", "int"),
+            *("boolean", "bigint", "text", "bigint", "bytea", "bigint"),
+        ),
         f"""INSERT INTO jobs ({_JOB}) SELECT * FROM unnest({{rows}})
         ON CONFLICT (run_seq, step) DO UPDATE SET attempt = excluded.attempt, action = excluded.action,
             state = excluded.state, input_of = excluded.input_of, alone = excluded.alone, due_at = excluded.due_at,

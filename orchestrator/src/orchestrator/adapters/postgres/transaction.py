@@ -15,7 +15,7 @@ from orchestrator.adapters.postgres.statements import columns_of, statement
 from orchestrator.model.dead_letter import DeadLetter, DeadLetterState
 from orchestrator.model.definition import DefinitionVersion
 from orchestrator.model.errors import Contended, InvariantBroken, Unavailable
-from orchestrator.model.job import JobRow
+from orchestrator.model.job import JobRow, JobState
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId, RunState
 from orchestrator.model.status import RunStatus
@@ -224,15 +224,20 @@ class _Tables:
         moved: list[tuple[Any, ...]] = []
         for seq, (before, change) in self._moved.items():
             state = change.state
-            if state.status is before.status and state.deadline == before.deadline:
+            if before.is_open and state.status is before.status and state.deadline == before.deadline:
                 advanced.append((seq, state.current_step, rows.encode_state(state)))
             else:
                 moved.append((seq, state.status, state.current_step, state.ended_at, state.deadline, *_ending(change)))
         queued: list[tuple[Any, ...]] = []
         replaced: list[tuple[Any, ...]] = []
         for (seq, step), row in self._jobs.items():
-            if row is not None:
-                (replaced if self._is_open(seq, step) else queued).append(_job_row(seq, row))
+            if row is None:
+                continue
+            if row.state is JobState.PENDING and not self._is_open(seq, step):
+                place = (seq, step, row.attempt, row.action, row.input_of, row.alone)
+                queued.append((*place, row.details, row.due_at, row.timeout))
+            else:
+                replaced.append(_job_row(seq, row))
         parts = (
             ("started", [_run_row(seq, change) for seq, change in self._started.items()]),
             ("advanced", advanced),
