@@ -221,7 +221,7 @@ class Life(ABC):
         self._execution.close()
         await self._close()
 
-    async def _wait(self, end: Coroutine[Any, Any, None], timeout: float, *, hurried: float) -> None:
+    async def _wait(self, end: Coroutine[Any, Any, object], timeout: float, *, hurried: float) -> None:
         """Wait for an end, `timeout` seconds at most, and no longer than `hurried` seconds once told to hurry."""
         ending = self._loop.create_task(end)
         hurrying = self._loop.create_task(self._hurrying.wait())
