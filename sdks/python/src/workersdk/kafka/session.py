@@ -284,7 +284,7 @@ class KafkaSession(Life):
 
     def _down(self, reason: str) -> None:
         """All brokers are out of reach. It is told when it lasts; the next heartbeat shows when it is over."""
-        if self._down_since is None:
+        if self._is_connected and self._down_since is None:
             self._down_since = self._loop.time()
             self._telling = self._loop.call_later(LOST_IS_TOLD_AFTER_S, self._tell_lost, reason)
             self._heartbeats.beat()
