@@ -113,8 +113,8 @@ async def test_two_thousand_jobs_while_workers_come_and_are_killed(stage: Stage)
     await victim.kill()
     give(400)
     await stage.until(lambda: len(set(jobs) - set(stage.counts())) <= 8)
-    for act in (a, b, c, d):
-        await stage.until(lambda act=act: all(stage.committed(act, p) == n for p, n in stage.written.items()))
+    positions = [(act, partition, count) for act in (a, b, c, d) for partition, count in stage.written.items()]
+    await stage.until(lambda: all(stage.committed(act, partition) == count for act, partition, count in positions))
     for child in children:
         if child is not victim:
             child.process.terminate()

@@ -25,7 +25,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from workersdk.kafka.assignment import Partitions
 from workersdk.kafka.config import KafkaConfig
 from workersdk.kafka.quiet import Quiet
-from workersdk.kafka.records import KafkaJob, UndecodableError, is_for, read_job
+from workersdk.kafka.records import KafkaJob, UndecodableError, headers_of, is_for, read_job
 from workersdk.kafka.slots import Slots
 from workersdk.kafka.undecodable import Undecodable
 
@@ -33,7 +33,7 @@ GROUP_PREFIX: Final = "workflow-worker."
 POLL_S: Final = 0.1
 COMMIT_EVERY_S: Final = 0.1
 COMMIT_PASSED_EVERY_S: Final = 1.0
-RECORDS_AT_ONCE_MAX: Final = 1_000
+RECORDS_AT_ONCE_MAX: Final = 250
 SHED_AFTER_S: Final = 2.0
 SHED_AFTER_S_MAX: Final = 32.0
 SHED_IS_SHORT_S: Final = 30.0
@@ -155,8 +155,9 @@ class ActionConsumer:
             if not partitions.read(message):
                 continue
             try:
-                if is_for(action, message):
-                    pending.append(read_job(self._action, message, self._lease))
+                headers = headers_of(message)
+                if is_for(action, headers, message):
+                    pending.append(read_job(self._action, headers, message, self._lease))
             except UndecodableError as fault:
                 self._undecodable.add(message, str(fault))
 

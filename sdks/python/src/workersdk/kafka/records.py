@@ -13,7 +13,7 @@ Rule 2: three fields (`workflowRunId`, `action`, `payload`) and no headers are a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from json.encoder import encode_basestring
 from typing import Any, Final, cast
@@ -43,7 +43,7 @@ class KafkaJob(Job):
 
     __slots__ = ("_head", "has_id", "is_alone", "is_named", "key", "offset", "partition", "started_at")
 
-    def __init__(self, raw: dict[str, Any], message: Message, headers: Mapping[str, bytes], lease: float) -> None:
+    def __init__(self, raw: dict[str, Any], message: Message, headers: Headers, lease: float) -> None:
         run_id = raw["workflowRunId"]
         if not isinstance(run_id, str):
             raise TypeError("a job names its run")
@@ -58,7 +58,7 @@ class KafkaJob(Job):
         if timeout is not None:
             self.lease = min(float(timeout), lease)
         self.key = message.key() or run_id.encode()
-        self.is_alone = ALONE in headers or raw.get("alone") is True
+        self.is_alone = raw.get("alone") is True or any(name == ALONE for name, _ in headers)
         self.is_named = False
         self.started_at = ""
         self._head = (
@@ -77,30 +77,30 @@ class KafkaJob(Job):
         return [(JOB_ID, self.id.encode()), (ATTEMPT, b"%d" % self.attempt), CONTENT_TYPE]
 
 
-def is_for(action: bytes, message: Message) -> bool:
+def headers_of(message: Message) -> Headers:
+    return cast("Headers | None", message.headers()) or []
+
+
+def is_for(action: bytes, headers: Headers, message: Message) -> bool:
     """Tell whether a record is a job of this action, at the least cost for one that is not.
 
     Raises `UndecodableError` for a record without our headers whose value is no job.
     """
-    headers = cast("Headers | None", message.headers())
-    if headers:
-        if headers[0][0] == ACTION:
-            return bool(headers[0][1] == action)
-        for name, value in headers:
-            if name == ACTION:
-                return bool(value == action)
+    for name, value in headers:  # ours is the first one where the orchestrator wrote it
+        if name == ACTION:
+            return value == action
     named = _read_value(message).get("action")
     if not isinstance(named, str):
         raise UndecodableError("it names no action")
     return named.encode("utf-8", "surrogatepass") == action
 
 
-def read_job(action: str, message: Message, lease: float) -> KafkaJob:
+def read_job(action: str, headers: Headers, message: Message, lease: float) -> KafkaJob:
     """Read a job of an action. `lease` in seconds. Raises `UndecodableError`."""
     raw = _read_value(message)
     raw["action"] = action
     try:
-        return KafkaJob(raw, message, dict(cast("list[tuple[str, bytes]]", message.headers() or ())), lease)
+        return KafkaJob(raw, message, headers, lease)
     except (KeyError, TypeError, ValueError) as error:
         raise UndecodableError(f"{type(error).__name__}: {error}") from None
 
@@ -169,12 +169,15 @@ def _read_value(message: Message) -> dict[str, Any]:
     return raw
 
 
-def _complete(raw: dict[str, Any], headers: Mapping[str, bytes]) -> bool:
+def _complete(raw: dict[str, Any], headers: Headers) -> bool:
     """Fill in from the headers what the value leaves out; tell whether the job says which one it is."""
-    if "jobId" not in raw and JOB_ID in headers:
-        raw["jobId"] = headers[JOB_ID].decode()
-    if "attempt" not in raw and ATTEMPT in headers:
-        raw["attempt"] = int(headers[ATTEMPT])
+    if "jobId" in raw and "attempt" in raw:
+        return raw["jobId"] is not None
+    named = dict(cast("list[tuple[str, bytes]]", headers))
+    if "jobId" not in raw and JOB_ID in named:
+        raw["jobId"] = named[JOB_ID].decode()
+    if "attempt" not in raw and ATTEMPT in named:
+        raw["attempt"] = int(named[ATTEMPT])
     if raw.get("jobId") is None:
         return False
     if raw.get("attempt") is None:

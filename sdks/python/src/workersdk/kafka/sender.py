@@ -12,23 +12,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from workersdk.kafka.records import Headers
+from workersdk.kafka.records import Headers, KafkaJob
 
-COLLECT_S_MIN: Final = 0.005
+COLLECT_S_MIN: Final = 0.01
 COLLECT_S_MAX: Final = 0.1
 IDLE_S: Final = 1.0
 RETRY_S: Final = 0.5
 
 
 class Sending:
-    """One record on its way. `on_end` gets None when it has arrived, or the error for which it is given up."""
+    """One record on its way; `job` is the one that it is the result of.
 
-    __slots__ = ("_ended", "error", "headers", "is_single", "key", "on_end", "topic", "value")
+    `on_end` gets None when it has arrived, or the error for which it is given up.
+    """
+
+    __slots__ = ("_ended", "error", "headers", "is_single", "job", "key", "on_end", "topic", "value")
 
     def __init__(
         self,
@@ -37,7 +40,9 @@ class Sending:
         value: bytes,
         headers: Headers,
         on_end: Callable[[Sending, KafkaError | None], None],
+        job: KafkaJob | None = None,
     ) -> None:
+        self.job = job
         self.topic = topic
         self.key = key
         self.value = value
@@ -89,6 +94,12 @@ class Sender:
             self._produce(sending)
         self._pause = COLLECT_S_MIN
         self._collect_in(COLLECT_S_MIN)
+
+    def jobs(self) -> Iterator[KafkaJob]:
+        """Yield the jobs whose results are not acknowledged."""
+        for sending in (*self._on_way, *self._waiting):
+            if sending.job is not None:
+                yield sending.job
 
     async def wait_sent(self) -> None:
         """Return when every record has arrived or was given up."""

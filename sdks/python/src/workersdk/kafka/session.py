@@ -68,7 +68,7 @@ class KafkaSession(Life):
         self._ready: list[Outcome] = []  # results of this turn of the loop
         self._free = 0  # places of this turn of the loop
         self._flushing: asyncio.Handle | None = None
-        self._unsent_jobs: dict[Sending, KafkaJob] = {}
+        self._unsent_count = 0
         self._unsent_bytes = 0
         self._held = 0  # places that are held back until results have arrived
         self._is_taking = True
@@ -95,7 +95,7 @@ class KafkaSession(Life):
             self._lease,
             self._sender,
             self._jobs,
-            self._unsent_jobs.values,
+            self._sender.jobs,
             self._execution,
             self._up,
         )
@@ -108,7 +108,7 @@ class KafkaSession(Life):
 
     @property
     def _unsent(self) -> int:
-        return len(self._unsent_jobs)
+        return self._unsent_count
 
     async def _connect(self) -> None:
         is_told = False
@@ -150,7 +150,7 @@ class KafkaSession(Life):
 
     async def _flush(self) -> None:
         self._flush_turn()
-        while self._unsent_jobs:
+        while self._unsent_count:
             await self._sender.wait_sent()
 
     async def _say_goodbye(self, timeout: float) -> None:
@@ -253,16 +253,16 @@ class KafkaSession(Life):
         job = outcome.job
         assert isinstance(job, KafkaJob)
         value = records.write_result(outcome, self._hello.worker_id)
-        sending = Sending(self._config.topics.results, job.key, value, job.result_headers(), self._sent)
-        self._unsent_jobs[sending] = job
+        sending = Sending(self._config.topics.results, job.key, value, job.result_headers(), self._sent, job)
+        self._unsent_count += 1
         self._unsent_bytes += len(value)
         self._sender.send(sending)
 
     def _sent(self, sending: Sending, error: KafkaError | None) -> None:
-        job = self._unsent_jobs.pop(sending)
+        self._unsent_count -= 1
         self._unsent_bytes -= len(sending.value)
-        if error is not None:
-            self._send_instead(job, sending, error)
+        if error is not None and sending.job is not None:
+            self._send_instead(sending.job, sending, error)
         if self._held:
             self._let_go_of_places()
 
@@ -276,7 +276,7 @@ class KafkaSession(Life):
         self._send(outcomes.failed(job, Failure(outcomes.TOO_LARGE, message, is_retryable=False)))
 
     def _let_go_of_places(self) -> None:
-        if self._held and len(self._unsent_jobs) < UNSENT_MAX and self._unsent_bytes < UNSENT_BYTES_MAX:
+        if self._held and self._unsent_count < UNSENT_MAX and self._unsent_bytes < UNSENT_BYTES_MAX:
             free, self._held = self._held, 0
             self._slots.give_back(free)
 
