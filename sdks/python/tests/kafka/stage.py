@@ -43,8 +43,13 @@ class Stage:
         self.results: list[Result] = []
         self.heartbeats: list[dict[str, Any]] = []
         self.written: Counter[int] = Counter()  # jobs by partition, where the test named one
-        self._admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
-        self._producer = Producer({"bootstrap.servers": servers, "linger.ms": 0, "log_level": 0})
+        self._client: dict[str, str | int | float | bool] = {
+            "bootstrap.servers": servers,
+            "reconnect.backoff.max.ms": 200,
+            "log_level": 0,
+        }
+        self._admin = AdminClient(self._client)
+        self._producer = Producer({**self._client, "linger.ms": 0})
         self._listening = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
@@ -150,11 +155,10 @@ class Stage:
     def _listen(self) -> None:
         consumer = Consumer(
             {
-                "bootstrap.servers": self.servers,
+                **self._client,
                 "group.id": f"test-{self.suffix}",
                 "fetch.wait.max.ms": 20,
                 "topic.metadata.refresh.fast.interval.ms": 50,
-                "log_level": 0,
             }
         )
         consumer.assign(

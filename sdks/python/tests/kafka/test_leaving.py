@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kafka.stage import Stage
+from tests.kafka.stage import Child, Stage
 from tests.test_start import CONTRACT
 
 
@@ -93,7 +93,8 @@ async def poisoned(stage: Stage) -> None:
 async def test_two_thousand_jobs_while_workers_come_and_are_killed(stage: Stage) -> None:
     """Four actions, overlapping handlers. Missing, or done twice, are only jobs that the killed worker had."""
     a, b, c, d = (stage.action(name) for name in "abcd")
-    children = [await stage.child(a, b), await stage.child(b, c), await stage.child(c, d, a), await stage.child(d, b)]
+    served = [(a, b), (b, c), (c, d, a), (d, b)]
+    children = [await stage.child(*actions, DRAIN_TIMEOUT="0.2") for actions in served]
     victim = children[3]
     jobs: list[str] = []
 
@@ -102,16 +103,27 @@ async def test_two_thousand_jobs_while_workers_come_and_are_killed(stage: Stage)
 
     give(500)
     await stage.until(lambda: len(stage.counts()) >= 100)
-    added = asyncio.create_task(stage.child(a, b, c, d))
+    added = asyncio.create_task(stage.child(a, b, c, d, DRAIN_TIMEOUT="0.2"))
     give(700)
-    await stage.until(lambda: len(stage.counts()) >= 800)
     children.append(await added)
-    give(400)
+
+    def works(child: Child) -> bool:
+        return any(r.value["workerId"] == child.worker_id and r.value["action"] == d for r in tuple(stage.results))
+
+    async def some_more() -> None:
+        goal = len(stage.counts()) + 16
+        give(16)
+        await stage.until(lambda: len(stage.counts()) >= goal)
+
+    while not (works(victim) and works(children[4])):
+        await some_more()
+    give(800 - len(jobs) % 16)
     for partition in range(4):
         stage.give(d, "stuck", partition=partition)
     await victim.says("stuck in")
     await victim.kill()
     give(400)
+    assert len(jobs) >= 2_000
     await stage.until(lambda: len(set(jobs) - set(stage.counts())) <= 8)
     positions = [(act, partition, count) for act in (a, b, c, d) for partition, count in stage.written.items()]
     await stage.until(lambda: all(stage.committed(act, partition) == count for act, partition, count in positions))

@@ -32,6 +32,8 @@ offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=2097152
+broker.heartbeat.interval.ms=200
+broker.session.timeout.ms=1000
 """
 
 
