@@ -25,7 +25,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from workersdk.kafka.assignment import Partitions
 from workersdk.kafka.config import KafkaConfig
 from workersdk.kafka.quiet import Quiet
-from workersdk.kafka.records import KafkaJob, UndecodableError, headers_of, is_for, read_job
+from workersdk.kafka.records import ACTION, KafkaJob, UndecodableError, headers_of, is_for, read_job
 from workersdk.kafka.slots import Slots
 from workersdk.kafka.undecodable import Undecodable
 
@@ -154,8 +154,10 @@ class ActionConsumer:
                 continue
             if not partitions.read(message):
                 continue
+            headers = headers_of(message)
+            if headers and headers[0][0] == ACTION and headers[0][1] != action:
+                continue  # most records, where there are many actions: nothing more is spent on them
             try:
-                headers = headers_of(message)
                 if is_for(action, headers, message):
                     pending.append(read_job(self._action, headers, message, self._lease))
             except UndecodableError as fault:

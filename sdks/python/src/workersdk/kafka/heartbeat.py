@@ -147,7 +147,7 @@ class Heartbeats:
             if not is_leaving and self._loop.time() > sent_at + OLD_S:
                 self.beat()
 
-        self._on_way = Sending(self._topic, self._key, self._writer.write(entries, is_leaving=is_leaving), [], heard)
+        self._on_way = Sending(self._topic, self._key, self._writer.write(entries, is_leaving=is_leaving), heard)
         self._sender.send(self._on_way)
 
     def _fence(self, now: float) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from workersdk.kafka.records import Headers, KafkaJob
+from workersdk.kafka.records import KafkaJob
 
 COLLECT_S_MIN: Final = 0.01
 COLLECT_S_MAX: Final = 0.1
@@ -31,14 +31,13 @@ class Sending:
     `on_end` gets None when it has arrived, or the error for which it is given up.
     """
 
-    __slots__ = ("_ended", "error", "headers", "is_single", "job", "key", "on_end", "topic", "value")
+    __slots__ = ("_ended", "error", "is_single", "job", "key", "on_end", "topic", "value")
 
     def __init__(
         self,
         topic: str,
         key: bytes,
         value: bytes,
-        headers: Headers,
         on_end: Callable[[Sending, KafkaError | None], None],
         job: KafkaJob | None = None,
     ) -> None:
@@ -46,7 +45,6 @@ class Sending:
         self.topic = topic
         self.key = key
         self.value = value
-        self.headers = headers
         self.on_end = on_end
         self.is_single = False
         self.error: KafkaError | None = None
@@ -116,10 +114,9 @@ class Sender:
 
     def _produce(self, sending: Sending) -> None:
         sending.begin(self._ended)
+        headers = None if sending.job is None else sending.job.result_headers()
         try:
-            self._producer.produce(
-                sending.topic, sending.value, sending.key, callback=sending, headers=sending.headers or None
-            )
+            self._producer.produce(sending.topic, sending.value, sending.key, callback=sending, headers=headers)
         except BufferError:
             self._waiting.appendleft(sending)
             return

@@ -253,7 +253,7 @@ class KafkaSession(Life):
         job = outcome.job
         assert isinstance(job, KafkaJob)
         value = records.write_result(outcome, self._hello.worker_id)
-        sending = Sending(self._config.topics.results, job.key, value, job.result_headers(), self._sent, job)
+        sending = Sending(self._config.topics.results, job.key, value, self._sent, job)
         self._unsent_count += 1
         self._unsent_bytes += len(value)
         self._sender.send(sending)
