@@ -39,6 +39,9 @@ SHED_AFTER_S_MAX: Final = 32.0
 SHED_IS_SHORT_S: Final = 30.0
 RETRY_S: Final = 0.5
 
+# What is told once is remembered by the client's code of an error, or by this.
+WHERE_TO_BEGIN: Final = "where to begin"
+
 
 class ActionConsumer:
     """Claims the jobs of one action as places get free, and hands them over.
@@ -87,7 +90,7 @@ class ActionConsumer:
         self._has_claimed = False
         self._committed_at = 0.0
         self._served_at = 0.0
-        self._told: set[int] = set()
+        self._told: set[int | str] = set()
         self._thread = threading.Thread(target=self._run, name=f"workersdk-jobs-{action}", daemon=True)
 
     def start(self) -> None:
@@ -318,7 +321,11 @@ class ActionConsumer:
         try:
             self._partitions.take_up(places)
         except KafkaException as error:
-            self._logger.warning("the group of %r: where to begin is not known (%s); trying again", self._action, error)
+            level = logging.DEBUG if WHERE_TO_BEGIN in self._told else logging.WARNING
+            self._told.add(WHERE_TO_BEGIN)
+            self._logger.log(
+                level, "the group of %r: where to begin is not known (%s); trying again", self._action, error
+            )
             self._partitions.must_rejoin = True
             consumer.assign([])
 

@@ -57,6 +57,7 @@ class Heartbeats:
         self._news = asyncio.Event()
         self._is_idle = True
         self._on_way: Sending | None = None
+        self._has_left = False
         self._last = 0.0
 
     def accepted(self) -> None:
@@ -66,14 +67,15 @@ class Heartbeats:
             self._news.set()
 
     def beat(self) -> None:
-        """Beat now, unless the last one is not acknowledged yet."""
-        if self._on_way is None:
+        """Beat now, unless the last one is not acknowledged yet or was the goodbye."""
+        if self._on_way is None and not self._has_left:
             named = list(self._named())
             news = self._news_of(named)
             self._send([write_in_flight(job, news.get(job)) for job in named], named, news)
 
     def say_goodbye(self) -> None:
         """Send the last heartbeat."""
+        self._has_left = True
         self._send([], [], {}, is_leaving=True)
 
     async def run(self) -> None:
@@ -144,7 +146,7 @@ class Heartbeats:
                 job.is_named = True
                 job.details_told = news.get(job, job.details_told)
             self._on_heard()
-            if not is_leaving and self._loop.time() > sent_at + OLD_S:
+            if self._loop.time() > sent_at + OLD_S:
                 self.beat()
 
         self._on_way = Sending(self._topic, self._key, self._writer.write(entries, is_leaving=is_leaving), heard)
