@@ -13,6 +13,7 @@ from orchestrator.adapters.system import SystemChance, SystemClock
 from orchestrator.app.command import Define, Record, Trigger
 from orchestrator.app.pipeline import Pipeline
 from orchestrator.app.plans import Plans
+from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.definition import StepDefinition, WorkflowDefinition, digest
 from orchestrator.model.job import Job, Rejection, Report
 from orchestrator.model.json import Json
@@ -35,6 +36,9 @@ class Outside:
     def withdraw(self, run_id: RunId, step: int, attempt: int) -> None: ...
 
     def reported(self, run_id: RunId, step: int, attempt: int) -> None: ...
+
+    def dead_lettered(self, letters: list[DeadLetter]) -> None:
+        pass
 
     def run_ended(self, run_id: RunId) -> None: ...
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.gateway import Gateway
-from workersdk import InvalidUrlError, UnsupportedTransportError, Worker
-from workersdk.transport import open_transport, resolve_url
+from workersdk import InvalidUrlError, Worker
+from workersdk.transport import open_transport
 
 # The Python worker of the product's contract, character by character.
 CONTRACT = """\
@@ -59,25 +59,6 @@ async def test_the_contract_s_example_works_as_it_stands(tmp_path: Path) -> None
 @pytest.mark.skipif(not EXAMPLE.exists(), reason="the examples are not part of the source distribution")
 def test_the_example_is_the_contract_s() -> None:
     assert EXAMPLE.read_text() == CONTRACT
-
-
-def test_where_the_address_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resolve_url(None) == "kafka:9092"
-    monkeypatch.setenv("WORKFLOW_URL", "http://from-the-environment:8080")
-    assert resolve_url(None) == "http://from-the-environment:8080"
-    assert resolve_url("http://from-the-argument:8080") == "http://from-the-argument:8080"
-
-
-@pytest.mark.parametrize("url", [None, "kafka:9092", "kafka://broker:9092", "127.0.0.1:8080", "[::1]:9092"])
-def test_a_broker_is_not_spoken_to_yet_and_the_error_says_what_to_do(url: str | None) -> None:
-    worker = Worker()
-    worker.register("act", str)
-    with pytest.raises(UnsupportedTransportError) as caught:
-        worker.start(url)
-    message = str(caught.value)
-    assert "speaks only HTTP" in message
-    assert 'worker.start("http://127.0.0.1:8080")' in message
-    assert "WORKFLOW_URL=http://127.0.0.1:8080" in message
 
 
 @pytest.mark.parametrize("url", ["ftp://host:21", "localhost", "", "amqp://host", "http://", "http://host:x"])

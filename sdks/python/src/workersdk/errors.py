@@ -46,11 +46,15 @@ class RetryLater(Exception):
 
 
 class InvalidUrlError(WorkflowError, ValueError):
-    """The orchestrator's address cannot be read. The message names what is understood."""
+    """The address to connect to cannot be read. The message names what is understood."""
 
 
 class UnsupportedTransportError(WorkflowError):
-    """The address is one that this version has no transport for, such as a Kafka broker."""
+    """The address is one of a Kafka broker, and the library that speaks to it cannot be imported."""
+
+
+class SettingError(WorkflowError, ValueError):
+    """A Kafka setting, of the program or of the environment, cannot be used. The message names it, never a secret."""
 
 
 class RegistrationError(WorkflowError):

@@ -278,21 +278,13 @@ class Exchanges:
 
     def _apply(self, answer: Answer, sent: Sequence[Outcome]) -> None:
         if answer.cancelled:
-            self.stop_jobs(self._jobs.find_all(answer.cancelled), Stop.CANCELLED)
+            self.execution.stop_jobs(self._jobs.find_all(answer.cancelled), Stop.CANCELLED)
         if answer.rejected:
             self._tell_rejections(answer.rejected, sent)
         if answer.is_draining:
             self._on_draining()
         if answer.jobs:
             self._accept(answer.jobs)
-
-    def stop_jobs(self, jobs: Sequence[Job], why: Stop) -> None:
-        """Tell jobs to stop, each once."""
-        for job in jobs:
-            if job.stop is None:
-                level = logging.DEBUG if why is Stop.RELEASED else logging.INFO
-                self._logger.log(level, "%s: stopping: %s", job, why.value)
-                self.execution.stop(job, why)
 
     def _accept(self, raws: Sequence[dict[str, Any]]) -> None:
         now = self._loop.time()

@@ -55,6 +55,14 @@ class Execution:
         if unknown:
             self._deliver(unknown)
 
+    def stop_jobs(self, jobs: Sequence[Job], why: Stop) -> None:
+        """Tell jobs to stop, each once, and say so in the log."""
+        for job in jobs:
+            if job.stop is None:
+                level = logging.DEBUG if why is Stop.RELEASED else logging.INFO
+                self._logger.log(level, "%s: stopping: %s", job, why.value)
+                self.stop(job, why)
+
     def stop(self, job: Job, why: Stop) -> None:
         """Tell a job to stop: its context says so, and an async handler gets a CancelledError."""
         if job.stop is not None:

@@ -11,6 +11,7 @@ from typing import Final
 from workersdk.exchange import Exchanges
 from workersdk.jobs import Job, JobsInHand, Stop
 from workersdk.link import Link
+from workersdk.loop import pause
 from workersdk.transport import TransportError, WorkerUnknown
 
 BEATS_PER_TIMEOUT: Final = 3
@@ -63,7 +64,7 @@ class Heartbeats:
             if timeout is not None:
                 every = min(every, timeout / BEATS_PER_TIMEOUT)
             due = last + every * random.uniform(0.8, 1.0)
-            await _pause(self._news, due - self._loop.time())
+            await pause(self._news, due - self._loop.time())
             if self._loop.time() >= due:
                 last = self._loop.time()
                 await self._beat_until_heard()
@@ -75,12 +76,12 @@ class Heartbeats:
             self.fence(now)
             ends = [job.seen_at + job.lease for job in self._jobs if job.stop is None]
             next_look = min([*ends, now + self._link.terms.lease])
-            await _pause(self._short_lease, max(RETRY_S_MIN, next_look - now))
+            await pause(self._short_lease, max(RETRY_S_MIN, next_look - now))
 
     def fence(self, now: float) -> None:
         """Stop the jobs whose lease has run out unheard: another worker may have them by now."""
         late = [job for job in self._jobs if job.stop is None and now >= job.seen_at + job.lease]
-        self._exchanges.stop_jobs(late, Stop.FENCED)
+        self._exchanges.execution.stop_jobs(late, Stop.FENCED)
 
     async def _beat_until_heard(self) -> None:
         while True:
@@ -90,7 +91,7 @@ class Heartbeats:
             except WorkerUnknown:
                 await self._link.register_again(registrations)
             except TransportError as error:
-                await _pause(self._news, max(RETRY_S_MIN, self._link.failed(error)))
+                await pause(self._news, max(RETRY_S_MIN, self._link.failed(error)))
             else:
                 return
 
@@ -107,8 +108,8 @@ class Heartbeats:
         for job in named:
             job.seen_at = sent_at
             job.details_told = news.get(job, job.details_told)
-        self._exchanges.stop_jobs(self._jobs.find_all(pulse.cancelled), Stop.CANCELLED)
-        self._exchanges.stop_jobs(self._jobs.find_all(pulse.unknown), Stop.LEASE_LOST)
+        self._exchanges.execution.stop_jobs(self._jobs.find_all(pulse.cancelled), Stop.CANCELLED)
+        self._exchanges.execution.stop_jobs(self._jobs.find_all(pulse.unknown), Stop.LEASE_LOST)
         if pulse.is_draining:
             self._on_draining()
 
@@ -130,12 +131,3 @@ class Heartbeats:
 
 def _entry(job: Job, details: bytes | None) -> bytes:
     return job.wire_head() + (b"}" if details is None else b',"details":' + details + b"}")
-
-
-async def _pause(event: asyncio.Event, seconds: float) -> None:
-    """Wait for the event, so many seconds at most."""
-    event.clear()
-    try:
-        await asyncio.wait_for(event.wait(), max(0.0, seconds))
-    except (asyncio.TimeoutError, TimeoutError):
-        return

@@ -1,4 +1,7 @@
-"""The event loop under `Worker.start`: uvloop where it is installed (`workersdk[uvloop]`), else asyncio's own."""
+"""The event loop under `Worker.start`: uvloop where it is installed (`workersdk[uvloop]`), else asyncio's own.
+
+And the one way to wait on it that several parts share.
+"""
 
 from __future__ import annotations
 
@@ -17,3 +20,12 @@ def run_loop(main: Coroutine[object, object, None]) -> None:
         asyncio.run(main)
     else:
         uvloop.run(main)
+
+
+async def pause(event: asyncio.Event, seconds: float) -> None:
+    """Wait for the event, so many seconds at most. What was set before does not count."""
+    event.clear()
+    try:
+        await asyncio.wait_for(event.wait(), max(0.0, seconds))
+    except (asyncio.TimeoutError, TimeoutError):
+        return

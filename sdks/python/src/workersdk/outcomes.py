@@ -23,6 +23,10 @@ TYPE_BYTES_MAX: Final = 256
 RESULTS_MAX: Final = 1_000
 ENVELOPE_BYTES: Final = 1_024
 
+COMPLETED: Final = "completed"
+FAILED: Final = "failed"
+RELEASED: Final = "released"
+
 NOT_SERIALIZABLE: Final = "ResultNotSerializable"
 TOO_LARGE: Final = "ResultTooLarge"
 REFUSED: Final = "ResultRefused"
@@ -43,13 +47,17 @@ class Failure:
 class Outcome:
     """One entry for `results`, and the job that it is of."""
 
-    __slots__ = ("body", "is_failure", "job", "tries")
+    __slots__ = ("body", "job", "status", "tries")
 
-    def __init__(self, job: Job, body: bytes, is_failure: bool = False) -> None:
+    def __init__(self, job: Job, body: bytes, status: str = COMPLETED) -> None:
         self.job = job
         self.body = body
-        self.is_failure = is_failure
+        self.status = status
         self.tries = 0
+
+    @property
+    def is_failure(self) -> bool:
+        return self.status is FAILED
 
 
 class Outbox:
@@ -123,12 +131,12 @@ def failed(job: Job, failure: Failure) -> Outcome:
         error["retryable"] = False
     if failure.retry_after is not None:
         error["retryAfter"] = failure.retry_after
-    return Outcome(job, _unfinished(job, b',"status":"failed","error":' + codec.dumps(error)), is_failure=True)
+    return Outcome(job, _unfinished(job, b',"status":"failed","error":' + codec.dumps(error)), FAILED)
 
 
 def released(job: Job) -> Outcome:
     """Give the job back unharmed: no attempt is counted and another worker gets it at once."""
-    return Outcome(job, _unfinished(job, b',"status":"released"'))
+    return Outcome(job, _unfinished(job, b',"status":"released"'), RELEASED)
 
 
 def _unfinished(job: Job, fields: bytes) -> bytes:

@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from types import FrameType, MappingProxyType
 from typing import Any, Final, TypeVar, overload
 
-from workersdk.errors import WorkflowError
+from workersdk.errors import UnsupportedTransportError, WorkflowError
 from workersdk.handlers import Handler, make_handler
+from workersdk.life import Life
 from workersdk.loop import run_loop
 from workersdk.session import Session
-from workersdk.transport import Hello, open_transport, resolve_url
+from workersdk.transport import Hello, kafka_servers, open_transport, resolve_url
 from workersdk.version import SDK, __version__
 
 CONCURRENCY_DEFAULT: Final = 10
@@ -43,6 +44,12 @@ class Worker:
     `drain_timeout`: seconds that jobs in hand get to finish when the worker is asked to leave; what has not finished
     by then is given back to the orchestrator, and no attempt is counted.
     `logger`: where it writes, instead of `logging.getLogger("workersdk")`.
+
+    Over Kafka only:
+    `strict_offsets`: True waits for the commit of a job's offset before each execution, about 5 ms; False only after
+    partitions were assigned.
+    `kafka`: native properties of librdkafka by name, such as `{"session.timeout.ms": 30_000}`; they win over those of
+    the environment. Those that the worker's promises rest on are refused with a `SettingError`.
     """
 
     def __init__(
@@ -53,6 +60,8 @@ class Worker:
         lease: float | None = None,
         drain_timeout: float = DRAIN_TIMEOUT_S_DEFAULT,
         logger: logging.Logger | None = None,
+        strict_offsets: bool = False,
+        kafka: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(concurrency, int) or concurrency < 1:
             raise ValueError(f"concurrency is a whole number from 1 up, not {concurrency!r}")
@@ -70,10 +79,12 @@ class Worker:
         self._drain_timeout = drain_timeout
         self._has_given_logger = logger is not None
         self._logger = logger or logging.getLogger("workersdk")
+        self._strict_offsets = strict_offsets
+        self._kafka = dict(kafka or {})
         self._handlers: dict[str, Handler] = {}
         # Reentrant: a signal may arrive while the main thread holds it.
         self._lock = threading.RLock()
-        self._session: Session | None = None
+        self._session: Life | None = None
         self._is_running = False
         self._is_stopped_early = False
         self._signals_seen = 0
@@ -112,18 +123,24 @@ class Worker:
         self._handlers[action] = make_handler(action, handler)
         return handler
 
-    def start(self, url: str | None = None) -> None:
+    def start(self, url: str | None = None, group: str | None = None) -> None:
         """Connect and do jobs until told to stop; blocks.
 
-        The address is `url`, else the environment variable WORKFLOW_URL. This version speaks HTTP to the orchestrator:
-        `http://host:port` or `https://host:port`.
+        The address is `url`, else the environment variable WORKFLOW_URL, else KAFKA_BOOTSTRAP_SERVERS, else
+        `kafka:9092`. `http://host:port` or `https://host:port` is the orchestrator itself; `host:port`,
+        `host1:port,host2:port` or `kafka://host:port` are Kafka brokers.
+
+        `group`: a name for this fleet of workers, shown to people. It is announced and nothing else: over Kafka the
+        workers of an action are one consumer group, `workflow-worker.<action>`, whatever they are called here, so that
+        a job is not done twice.
 
         SIGTERM or SIGINT (Ctrl-C), `stop()` from another thread, or a word from the orchestrator make the worker finish
         what it has in hand and return; a second signal makes it give everything back and return at once.
         While the orchestrator cannot be reached the worker keeps trying.
 
-        Raises `UnsupportedTransportError` or `InvalidUrlError` for an address that it cannot use, and
-        `RegistrationError` when the orchestrator refuses it.
+        Raises `InvalidUrlError` for an address that it cannot read, `UnsupportedTransportError` when the library for
+        Kafka is missing, `SettingError` for a Kafka setting that cannot be used, and `RegistrationError` when the
+        orchestrator refuses it.
         """
         try:
             asyncio.get_running_loop()
@@ -133,12 +150,12 @@ class Worker:
             raise WorkflowError("start() blocks and an event loop is running here: use `await worker.run(url)` instead")
         self._write_to_stderr_if_nobody_listens()
         with self._running(), self._signals():
-            run_loop(self._run(url, leaves_on_interrupt=False))
+            run_loop(self._run(url, group, leaves_on_interrupt=False))
 
-    async def run(self, url: str | None = None) -> None:
+    async def run(self, url: str | None = None, group: str | None = None) -> None:
         """Do the same as `start` inside a running event loop. Signals are left alone; cancelling it leaves at once."""
         with self._running():
-            await self._run(url, leaves_on_interrupt=True)
+            await self._run(url, group, leaves_on_interrupt=True)
 
     def stop(self) -> None:
         """Finish what is in hand and return from `start` or `run`. Safe to call from any thread, and twice."""
@@ -148,10 +165,9 @@ class Worker:
             elif self._is_running:
                 self._is_stopped_early = True
 
-    async def _run(self, url: str | None, *, leaves_on_interrupt: bool) -> None:
+    async def _run(self, url: str | None, group: str | None, *, leaves_on_interrupt: bool) -> None:
         if not self._handlers:
             raise WorkflowError('this worker has no handlers: call worker.register("my-action", my_function) first')
-        transport = open_transport(resolve_url(url))
         hello = Hello(
             worker_id=self.worker_id,
             actions=list(self._handlers),
@@ -162,14 +178,7 @@ class Worker:
             concurrency=self.concurrency,
             lease=self._lease,
         )
-        session = Session(
-            transport,
-            hello,
-            self._handlers,
-            drain_timeout=self._drain_timeout,
-            leaves_on_interrupt=leaves_on_interrupt,
-            logger=self._logger,
-        )
+        session = self._open_session(resolve_url(url), group, hello, leaves_on_interrupt)
         with self._lock:
             self._session = session
             if self._is_stopped_early:
@@ -179,6 +188,35 @@ class Worker:
         finally:
             with self._lock:
                 self._session = None
+
+    def _open_session(self, address: str, group: str | None, hello: Hello, leaves_on_interrupt: bool) -> Life:
+        servers = kafka_servers(address)
+        if servers is None:
+            return Session(
+                open_transport(address),
+                hello,
+                self._handlers,
+                drain_timeout=self._drain_timeout,
+                leaves_on_interrupt=leaves_on_interrupt,
+                logger=self._logger,
+            )
+        try:
+            from workersdk.kafka.config import read_config
+            from workersdk.kafka.session import KafkaSession
+        except ImportError as error:
+            raise UnsupportedTransportError(
+                f"{address!r} names a Kafka broker, and the library for Kafka cannot be imported ({error}): "
+                "pip install 'confluent-kafka>=2.12,<3'"
+            ) from error
+        return KafkaSession(
+            read_config(servers, self._kafka, os.environ, is_strict=self._strict_offsets),
+            hello,
+            self._handlers,
+            group=group,
+            drain_timeout=self._drain_timeout,
+            leaves_on_interrupt=leaves_on_interrupt,
+            logger=self._logger,
+        )
 
     @contextmanager
     def _running(self) -> Iterator[None]:

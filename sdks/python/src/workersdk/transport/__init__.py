@@ -1,8 +1,8 @@
 """How a worker and the orchestrator talk.
 
 The worker's own logic (what runs, what is reported, when to beat, how to leave) knows only what is in this file.
-A transport carries five calls; another one, for Kafka say, is one more file beside `http.py` and one line in
-`open_transport`.
+A transport carries five calls; another one that is called is one more file beside `http.py` and one line in
+`open_transport`. Kafka is not called, it pushes: it is in `workersdk/kafka`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from workersdk.errors import InvalidUrlError, UnsupportedTransportError
+from workersdk.errors import InvalidUrlError
 
 URL_VARIABLE: Final = "WORKFLOW_URL"
+KAFKA_VARIABLE: Final = "KAFKA_BOOTSTRAP_SERVERS"
 DEFAULT_URL: Final = "kafka:9092"
 
-_HOST_AND_PORT = re.compile(r"[^/:@\s]+:\d+|\[[0-9a-fA-F:]+\]:\d+")
+KAFKA_SCHEME: Final = "kafka"
+
+_HOST = r"(?:[^/:@,\s\[\]]+|\[[0-9a-fA-F:]+\])"
+_HOST_AND_PORT = re.compile(_HOST + r":\d{1,5}")
+_HOST_MAYBE_PORT = re.compile(_HOST + r"(?::\d{1,5})?")
 
 
 class TransportError(Exception):
@@ -133,27 +138,35 @@ class Transport(Protocol):
 
 
 def resolve_url(url: str | None) -> str:
-    """Return the address to use: the argument, else the environment variable WORKFLOW_URL, else kafka:9092."""
-    return (url or os.environ.get(URL_VARIABLE, "") or DEFAULT_URL).strip()
+    """Return the address to use: the argument, else WORKFLOW_URL, else KAFKA_BOOTSTRAP_SERVERS, else kafka:9092."""
+    environment = os.environ
+    return (url or environment.get(URL_VARIABLE) or environment.get(KAFKA_VARIABLE) or DEFAULT_URL).strip()
+
+
+def kafka_servers(url: str) -> str | None:
+    """Return the brokers that an address names, as `host:port` with commas; None when it is not one of Kafka.
+
+    Such are `host:port`, `host1:port,host2:port`, and the same after `kafka://`, where the port may be left out.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        servers, known = url, _HOST_AND_PORT
+    elif scheme.lower() == KAFKA_SCHEME:
+        servers, known = rest.rstrip("/"), _HOST_MAYBE_PORT
+    else:
+        return None
+    names = [name.strip() for name in servers.split(",")]
+    return ",".join(names) if all(known.fullmatch(name) for name in names) else None
 
 
 def open_transport(url: str) -> Transport:
-    """Choose the transport for an address.
-
-    Raises `UnsupportedTransportError` for a Kafka address and `InvalidUrlError` for one that cannot be read.
-    """
+    """Choose the transport for an address that is called. Raises `InvalidUrlError` for one that cannot be read."""
     scheme, separator, _ = url.partition("://")
     if separator and scheme.lower() in ("http", "https"):
         from workersdk.transport.http import HttpTransport
 
         return HttpTransport(scheme.lower() + url[len(scheme) :])
-    if scheme.lower() == "kafka" or _HOST_AND_PORT.fullmatch(url):
-        raise UnsupportedTransportError(
-            f"{url!r} names a Kafka broker, but this version of workersdk speaks only HTTP, to the orchestrator. "
-            f'Give the orchestrator\'s own address: worker.start("http://127.0.0.1:8080"), '
-            f"or set the environment variable {URL_VARIABLE}=http://127.0.0.1:8080"
-        )
     raise InvalidUrlError(
         f"{url!r} is not an address that this version knows. Known are http://host:port and https://host:port, "
-        "the address of the orchestrator"
+        "the address of the orchestrator, and host:port, host1:port,host2:port and kafka://host:port, those of Kafka"
     )

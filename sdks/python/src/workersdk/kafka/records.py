@@ -1,0 +1,185 @@
+"""The records that a worker and the orchestrator exchange, as bytes. docs/worker-protocol.md says what the fields mean.
+
+| topic | key | value |
+|---|---|---|
+| `workflow-jobs` | run id | `{"workflowRunId","action","payload","jobId","attempt", …}` |
+| `workflow-results` | the job record's key | `{"workflowRunId","action","jobId","attempt","result","status", …}` |
+| `workflow-heartbeats` | worker id | `{"workerId", …,"inFlight":[{"jobId","attempt","startedAt","details"?}]}` |
+| `workflow-control` | run id | `{"type":"cancel","jobId","attempt","reason"}` |
+
+Rule 1: the headers of a job repeat what its value says, so that a reader can pass over it without reading the value.
+Rule 2: three fields (`workflowRunId`, `action`, `payload`) and no headers are a job too; its result says what is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from json.encoder import encode_basestring
+from typing import Any, Final, cast
+
+from confluent_kafka import Message
+
+from workersdk import codec
+from workersdk.jobs import Job
+from workersdk.outcomes import COMPLETED, Outcome
+from workersdk.transport import Hello
+
+ACTION: Final = "wf-action"
+JOB_ID: Final = "wf-job-id"
+ATTEMPT: Final = "wf-attempt"
+ALONE: Final = "wf-alone"
+CONTENT_TYPE: Final = ("content-type", b"application/json")
+
+Headers = list[tuple[str, str | bytes | None]]
+
+
+class UndecodableError(Exception):
+    """A record on the topic of jobs that is no job."""
+
+
+class KafkaJob(Job):
+    """A job that came as a record."""
+
+    __slots__ = ("_head", "has_id", "is_alone", "is_named", "key", "offset", "partition", "started_at")
+
+    def __init__(self, raw: dict[str, Any], message: Message, headers: Headers, lease: float) -> None:
+        run_id = raw["workflowRunId"]
+        if not isinstance(run_id, str):
+            raise TypeError("a job names its run")
+        self.partition = cast("int", message.partition())
+        self.offset = cast("int", message.offset())
+        self.has_id = _complete(raw, headers)
+        if not self.has_id:
+            # The same for every delivery of this record, which is what an idempotency key has to be.
+            raw["jobId"], raw["attempt"] = f"{message.topic()}:{self.partition}:{self.offset}", 1
+        super().__init__(raw, 0.0, lease=lease)
+        timeout = self.heartbeat_timeout
+        if timeout is not None:
+            self.lease = min(float(timeout), lease)
+        self.key = message.key() or run_id.encode()
+        self.is_alone = raw.get("alone") is True or any(name == ALONE for name, _ in headers)
+        self.is_named = False
+        self.started_at = ""
+        self._head = (
+            f'{{"workflowRunId":{encode_basestring(run_id)},"action":{encode_basestring(raw["action"])}'.encode()
+        )
+        if self.has_id:
+            self._head += b"," + super().wire_head()[1:]
+
+    def wire_head(self) -> bytes:
+        return self._head
+
+    def result_headers(self) -> Headers:
+        """Return the headers of the result: what is known of the job."""
+        if not self.has_id:
+            return [CONTENT_TYPE]
+        return [(JOB_ID, self.id.encode()), (ATTEMPT, b"%d" % self.attempt), CONTENT_TYPE]
+
+
+def headers_of(message: Message) -> Headers:
+    return cast("Headers | None", message.headers()) or []
+
+
+def is_for(action: bytes, headers: Headers, message: Message) -> bool:
+    """Tell whether a record is a job of this action, at the least cost for one that is not.
+
+    Raises `UndecodableError` for a record without our headers whose value is no job.
+    """
+    for name, value in headers:  # ours is the first one where the orchestrator wrote it
+        if name == ACTION:
+            return value == action
+    named = _read_value(message).get("action")
+    if not isinstance(named, str):
+        raise UndecodableError("it names no action")
+    return named.encode("utf-8", "surrogatepass") == action
+
+
+def read_job(action: str, headers: Headers, message: Message, lease: float) -> KafkaJob:
+    """Read a job of an action. `lease` in seconds. Raises `UndecodableError`."""
+    raw = _read_value(message)
+    raw["action"] = action
+    try:
+        return KafkaJob(raw, message, headers, lease)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UndecodableError(f"{type(error).__name__}: {error}") from None
+
+
+def write_result(outcome: Outcome, worker_id: str) -> bytes:
+    """Complete what was written where the handler ran."""
+    job = outcome.job
+    assert isinstance(job, KafkaJob)
+    status = b',"status":"completed"' if outcome.status is COMPLETED else b',"result":null'
+    tail = f',"workerId":{encode_basestring(worker_id)},"startedAt":"{job.started_at}"}}'.encode()
+    return b"".join((outcome.body[:-1], status, tail))
+
+
+class BeatWriter:
+    """Writes the heartbeats of one worker."""
+
+    def __init__(self, hello: Hello, group: str | None, lease: float) -> None:
+        about: dict[str, Any] = {
+            "workerId": hello.worker_id,
+            "sdk": hello.sdk,
+            "version": hello.version,
+            "host": hello.host,
+            "pid": hello.pid,
+            "actions": list(hello.actions),
+        }
+        if group:
+            about["group"] = group
+        about |= {"concurrency": hello.concurrency, "lease": lease}
+        self._head = codec.dumps(about)[:-1]
+
+    def write(self, in_flight: Iterable[bytes], *, is_leaving: bool = False) -> bytes:
+        leaving = b"true" if is_leaving else b"false"
+        return b'%s,"leaving":%s,"inFlight":[%s]}' % (self._head, leaving, b",".join(in_flight))
+
+
+def write_in_flight(job: KafkaJob, details: bytes | None) -> bytes:
+    """Write the entry of a job in a heartbeat. `details` as JSON."""
+    more = b"" if details is None else b',"details":' + details
+    return b'%s,"startedAt":"%s"%s}' % (Job.wire_head(job), job.started_at.encode(), more)
+
+
+def read_control(value: bytes | None) -> dict[str, Any] | None:
+    """Read a word of the orchestrator that a worker understands; None for every other one."""
+    try:
+        word = codec.loads(value or b"")
+    except ValueError:
+        return None
+    if not isinstance(word, dict) or word.get("type") != "cancel":
+        return None
+    is_whole = isinstance(word.get("jobId"), str) and isinstance(word.get("attempt"), int)
+    return word if is_whole else None
+
+
+def now() -> str:
+    """Return the time as it travels: ISO 8601, UTC."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _read_value(message: Message) -> dict[str, Any]:
+    try:
+        raw = codec.loads(message.value() or b"")
+    except (ValueError, RecursionError) as error:
+        raise UndecodableError(str(error)) from None
+    if not isinstance(raw, dict):
+        raise UndecodableError("it is not a JSON object")
+    return raw
+
+
+def _complete(raw: dict[str, Any], headers: Headers) -> bool:
+    """Fill in from the headers what the value leaves out; tell whether the job says which one it is."""
+    if "jobId" in raw and "attempt" in raw:
+        return raw["jobId"] is not None
+    named = dict(cast("list[tuple[str, bytes]]", headers))
+    if "jobId" not in raw and JOB_ID in named:
+        raw["jobId"] = named[JOB_ID].decode()
+    if "attempt" not in raw and ATTEMPT in named:
+        raw["attempt"] = int(named[ATTEMPT])
+    if raw.get("jobId") is None:
+        return False
+    if raw.get("attempt") is None:
+        raw["attempt"] = 1
+    return True

@@ -1,0 +1,193 @@
+"""Sending records: results that must arrive, and heartbeats.
+
+Rule 1: a record is kept until the brokers have acknowledged it, and sent again when they have not.
+Rule 2: there is no future and no wake-up for each record: acknowledgements are collected on the event loop, many at
+        once, a few milliseconds after they came.
+Rule 3: a broker that finds a batch too large says so of every record in it. Those are sent again one by one; the one
+        that is still too large is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from workersdk.kafka.records import KafkaJob
+
+COLLECT_S_MIN: Final = 0.01
+COLLECT_S_MAX: Final = 0.1
+IDLE_S: Final = 1.0
+RETRY_S: Final = 0.5
+
+
+class Sending:
+    """One record on its way; `job` is the one that it is the result of.
+
+    `on_end` gets None when it has arrived, or the error for which it is given up.
+    """
+
+    __slots__ = ("_ended", "error", "is_single", "job", "key", "on_end", "topic", "value")
+
+    def __init__(
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes,
+        on_end: Callable[[Sending, KafkaError | None], None],
+        job: KafkaJob | None = None,
+    ) -> None:
+        self.job = job
+        self.topic = topic
+        self.key = key
+        self.value = value
+        self.on_end = on_end
+        self.is_single = False
+        self.error: KafkaError | None = None
+        self._ended: list[Sending] | None = None
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        """Take the delivery report. Being the callback itself saves one object for each record."""
+        self.error = error
+        if self._ended is not None:
+            self._ended.append(self)
+
+    def begin(self, ended: list[Sending]) -> None:
+        """Note where the report goes."""
+        self._ended = ended
+
+
+class Sender:
+    """One producer, used on the event loop only."""
+
+    def __init__(self, config: dict[str, object], logger: logging.Logger) -> None:
+        self._config = config
+        self._logger = logger
+        self._loop = asyncio.get_running_loop()
+        self._producer = Producer(config)
+        self._ended: list[Sending] = []
+        self._on_way: set[Sending] = set()
+        self._waiting: deque[Sending] = deque()  # the client's queue is full, or they go one by one
+        self._singles = 0
+        self._pause = COLLECT_S_MIN
+        self._retry_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._at_rest = asyncio.Event()
+        self._collect_in(IDLE_S)
+
+    def __len__(self) -> int:
+        """How many records are not acknowledged."""
+        return len(self._on_way) + len(self._waiting)
+
+    def send(self, sending: Sending) -> None:
+        """Send a record. It is acknowledged, or given up, later: never within this call."""
+        if self._waiting or self._singles:
+            self._waiting.append(sending)
+        else:
+            self._produce(sending)
+        self._pause = COLLECT_S_MIN
+        self._collect_in(COLLECT_S_MIN)
+
+    def jobs(self) -> Iterator[KafkaJob]:
+        """Yield the jobs whose results are not acknowledged."""
+        for sending in (*self._on_way, *self._waiting):
+            if sending.job is not None:
+                yield sending.job
+
+    async def wait_sent(self) -> None:
+        """Return when every record has arrived or was given up."""
+        while len(self):
+            self._at_rest.clear()
+            await self._at_rest.wait()
+
+    def close(self) -> None:
+        """Stop collecting. What has not been acknowledged may be lost."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._producer.purge(blocking=False)
+        self._producer.poll(0)
+
+    def _produce(self, sending: Sending) -> None:
+        sending.begin(self._ended)
+        headers = None if sending.job is None else sending.job.result_headers()
+        try:
+            self._producer.produce(sending.topic, sending.value, sending.key, callback=sending, headers=headers)
+        except BufferError:
+            self._waiting.appendleft(sending)
+            return
+        except KafkaException as error:
+            sending.error = error.args[0]
+            self._ended.append(sending)
+        self._on_way.add(sending)
+
+    def _collect_in(self, seconds: float) -> None:
+        when = self._loop.time() + seconds
+        if self._timer is not None:
+            if self._timer_at <= when:
+                return
+            self._timer.cancel()
+        self._timer_at = when
+        self._timer = self._loop.call_at(when, self._collect)
+
+    def _collect(self) -> None:
+        self._timer = None
+        self._producer.poll(0)
+        ended = self._ended[:]
+        self._ended.clear()
+        self._on_way.difference_update(ended)
+        is_fatal = False
+        for sending in ended:
+            is_fatal |= sending.error is not None and sending.error.fatal()
+            self._end(sending)
+        if is_fatal:
+            self._open_again()
+        self._send_waiting()
+        if len(self):
+            self._pause = COLLECT_S_MIN if ended else min(COLLECT_S_MAX, self._pause * 1.5)
+            self._collect_in(self._pause)
+        else:
+            self._at_rest.set()
+            self._collect_in(IDLE_S)
+
+    def _end(self, sending: Sending) -> None:
+        error, sending.error = sending.error, None
+        if sending.is_single:
+            self._singles -= 1
+        if error is None:
+            sending.is_single = False
+            sending.on_end(sending, None)
+        elif error.code() != KafkaError.MSG_SIZE_TOO_LARGE:
+            self._logger.debug("sending to %s again: %s", sending.topic, error)
+            sending.is_single = False
+            self._waiting.append(sending)
+            self._retry_at = self._loop.time() + RETRY_S
+        elif sending.is_single:
+            sending.is_single = False
+            sending.on_end(sending, error)
+        else:
+            sending.is_single = True
+            self._singles += 1
+            self._waiting.appendleft(sending)
+
+    def _send_waiting(self) -> None:
+        """Send what waits: all of it, or one at a time while one of them is to show whether it is too large."""
+        if self._loop.time() < self._retry_at:
+            return
+        while self._waiting and not (self._singles and self._on_way):
+            before = len(self._waiting)
+            self._produce(self._waiting.popleft())
+            if len(self._waiting) == before:
+                break  # the client's queue is still full
+
+    def _open_again(self) -> None:
+        """The producer has given up for good: another one sends everything that is not acknowledged."""
+        self._logger.debug("the producer is opened anew")
+        self._producer = Producer(self._config)
+        self._ended = []
+        self._waiting.extend(self._on_way)
+        self._on_way.clear()

@@ -1,0 +1,310 @@
+"""One life of a worker over Kafka: its consumers, its producer, and what goes between them and the handlers.
+
+Rule 1: a place is given back when the result is written, not when it has arrived; but results that do not arrive hold
+        places once there are too many of them, so that an outage does not fill the memory.
+Rule 2: results of one turn of the event loop go out together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+from workersdk import outcomes
+from workersdk.errors import SettingError
+from workersdk.handlers import Handler
+from workersdk.jobs import Job, Stop
+from workersdk.kafka import records
+from workersdk.kafka.config import LEASE_S_DEFAULT, KafkaConfig
+from workersdk.kafka.consumer import ActionConsumer
+from workersdk.kafka.control import Control
+from workersdk.kafka.heartbeat import Heartbeats
+from workersdk.kafka.quiet import Quiet
+from workersdk.kafka.records import BeatWriter, KafkaJob
+from workersdk.kafka.sender import Sender, Sending
+from workersdk.kafka.slots import Slots
+from workersdk.kafka.undecodable import Undecodable
+from workersdk.life import Life
+from workersdk.outcomes import Failure, Outcome
+from workersdk.transport import Hello
+
+UNSENT_MAX: Final = 10_000
+UNSENT_BYTES_MAX: Final = 64 * 1024 * 1024
+CANCELLED_MAX: Final = 10_000
+LOST_IS_TOLD_AFTER_S: Final = 1.0
+LOOK_AGAIN_S: Final = 0.5
+QUIET_S: Final = 1.0
+LEAVE_GROUPS_S: Final = 3.0
+
+
+class KafkaSession(Life):
+    """Takes jobs from a topic, one consumer group for each action, and writes results to another."""
+
+    def __init__(
+        self,
+        config: KafkaConfig,
+        hello: Hello,
+        handlers: Mapping[str, Handler],
+        *,
+        group: str | None,
+        drain_timeout: float,
+        leaves_on_interrupt: bool,
+        logger: logging.Logger,
+    ) -> None:
+        super().__init__(
+            hello, handlers, drain_timeout=drain_timeout, leaves_on_interrupt=leaves_on_interrupt, logger=logger
+        )
+        self._config = config
+        self._lease = hello.lease or LEASE_S_DEFAULT
+        self._group = group
+        self._slots = Slots(hello.concurrency)
+        self._undecodable = Undecodable(logger)
+        self._cancelled: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._ready: list[Outcome] = []  # results of this turn of the loop
+        self._free = 0  # places of this turn of the loop
+        self._flushing: asyncio.Handle | None = None
+        self._unsent_count = 0
+        self._unsent_bytes = 0
+        self._held = 0  # places that are held back until results have arrived
+        self._is_taking = True
+        self._down_since: float | None = None
+        self._is_told = False
+        self._telling: asyncio.TimerHandle | None = None
+        self._consumers: list[ActionConsumer] = []
+        self._noisy = len(hello.actions)
+        self._quiet = asyncio.Event()
+        self._open()
+
+    def _open(self) -> None:
+        """Make the clients; none of them connects by waiting. Raises `SettingError`."""
+        config, hello = self._config, self._hello
+        try:
+            self._control = Control(config, hello.worker_id, self._logger, self._threadsafe(self._cancel))
+            self._sender = Sender(config.producer(hello.worker_id, Quiet(self._logger, self._down)), self._logger)
+        except (KafkaException, TypeError, ValueError) as error:
+            raise SettingError(f"Kafka does not take these settings: {_reason(error)}") from None
+        self._heartbeats = Heartbeats(
+            BeatWriter(hello, self._group, self._lease),
+            config.topics.heartbeats,
+            hello.worker_id.encode(),
+            self._lease,
+            self._sender,
+            self._jobs,
+            self._sender.jobs,
+            self._execution,
+            self._up,
+        )
+
+    # ------------------------------------------------------------ the stages
+
+    @property
+    def _address(self) -> str:
+        return self._config.address
+
+    @property
+    def _unsent(self) -> int:
+        return self._unsent_count
+
+    async def _connect(self) -> None:
+        is_told = False
+        while (missing := await asyncio.to_thread(self._control.look)) is not None:
+            if not is_told:
+                self._logger.warning("cannot reach %s (%s); retrying", self._address, missing)
+                is_told = True
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def _beat(self) -> None:
+        await self._heartbeats.run()
+
+    def _begin(self) -> None:
+        self._control.start()
+        self._consumers = [
+            ActionConsumer(
+                action,
+                self._config,
+                self._hello.worker_id,
+                self._lease,
+                self._slots,
+                self._undecodable,
+                self._logger,
+                hand_over=self._threadsafe(self._accept),
+                on_quiet=self._threadsafe(self._one_is_quiet),
+                on_failure=self._threadsafe(self._failed),
+            )
+            for action in self._hello.actions
+        ]
+        for consumer in self._consumers:
+            consumer.start()
+
+    async def _stop_taking(self) -> None:
+        for consumer in self._consumers:
+            consumer.stop()
+        if self._consumers:
+            await self._wait(self._quiet.wait(), QUIET_S, hurried=QUIET_S)
+        self._is_taking = False
+
+    async def _flush(self) -> None:
+        self._flush_turn()
+        while self._unsent_count:
+            await self._sender.wait_sent()
+
+    async def _say_goodbye(self, timeout: float) -> None:
+        if self._undecodable.count:
+            self._logger.warning("%d records on %s were no jobs", self._undecodable.count, self._config.topics.jobs)
+        self._heartbeats.say_goodbye()
+        try:
+            await asyncio.wait_for(self._sender.wait_sent(), timeout)
+        except (asyncio.TimeoutError, TimeoutError):
+            self._logger.warning("left %s without a word: not acknowledged within %g s", self._address, timeout)
+        else:
+            self._logger.info("worker %s has left %s", self._hello.worker_id, self._address)
+
+    async def _close(self) -> None:
+        self._control.stop()
+        for consumer in self._consumers:
+            consumer.stop()
+        if self._flushing is not None:
+            self._flushing.cancel()
+        if self._telling is not None:
+            self._telling.cancel()
+        self._sender.close()
+        until = self._loop.time() + LEAVE_GROUPS_S
+        for consumer in self._consumers:
+            await asyncio.to_thread(consumer.join, max(0.0, until - self._loop.time()))
+
+    # ------------------------------------------------------------ from the threads
+
+    def _threadsafe(self, call: Callable[..., None]) -> Callable[..., None]:
+        """Return what threads may call: it happens on the loop, in the order of the calls, as long as there is one."""
+
+        def hand_to_loop(*values: Any) -> None:
+            try:
+                self._loop.call_soon_threadsafe(call, *values)
+            except RuntimeError:
+                self._logger.debug("the worker has left: %s is not done", call)
+
+        return hand_to_loop
+
+    def _one_is_quiet(self) -> None:
+        self._noisy -= 1
+        if self._noisy == 0:
+            self._quiet.set()
+
+    def _accept(self, jobs: Sequence[KafkaJob]) -> None:
+        moment, started_at = self._loop.time(), records.now()
+        accepted: list[KafkaJob] = []
+        for job in jobs:
+            job.seen_at = moment
+            job.started_at = started_at
+            if self._jobs.find(job.raw) is not None or (job.id, job.attempt) in self._cancelled:
+                self._give_place(job)
+            else:
+                self._jobs.add(job)
+                accepted.append(job)
+        if not self._is_taking:
+            self._report([outcomes.released(job) for job in accepted])
+        elif accepted:
+            self._heartbeats.accepted()
+            self._execution.start(accepted)
+
+    def _cancel(self, words: Sequence[dict[str, Any]]) -> None:
+        for word in words:
+            self._cancelled[word["jobId"], word["attempt"]] = None
+        while len(self._cancelled) > CANCELLED_MAX:
+            self._cancelled.popitem(last=False)
+        self._execution.stop_jobs(self._jobs.find_all(words), Stop.CANCELLED)
+
+    # ------------------------------------------------------------ results
+
+    def _report(self, results: Sequence[Outcome]) -> None:
+        for outcome in results:
+            self._jobs.remove(outcome.job)
+            self._give_place(outcome.job)
+        self._ready.extend(results)
+
+    def _drop(self, job: Job) -> None:
+        self._jobs.remove(job)
+        self._give_place(job)
+
+    def _give_place(self, job: Job) -> None:
+        if isinstance(job, KafkaJob) and job.is_alone:
+            self._slots.give_back_all()
+        else:
+            self._free += 1
+        if self._flushing is None:
+            self._flushing = self._loop.call_soon(self._flush_turn)
+
+    def _flush_turn(self) -> None:
+        """Send the results of this turn of the loop, then give back the places."""
+        self._flushing = None
+        ready, self._ready = self._ready, []
+        for outcome in ready:
+            self._send(outcome)
+        self._held += self._free
+        self._free = 0
+        self._let_go_of_places()
+
+    def _send(self, outcome: Outcome) -> None:
+        job = outcome.job
+        assert isinstance(job, KafkaJob)
+        value = records.write_result(outcome, self._hello.worker_id)
+        sending = Sending(self._config.topics.results, job.key, value, self._sent, job)
+        self._unsent_count += 1
+        self._unsent_bytes += len(value)
+        self._sender.send(sending)
+
+    def _sent(self, sending: Sending, error: KafkaError | None) -> None:
+        self._unsent_count -= 1
+        self._unsent_bytes -= len(sending.value)
+        if error is not None and sending.job is not None:
+            self._send_instead(sending.job, sending, error)
+        if self._held:
+            self._let_go_of_places()
+
+    def _send_instead(self, job: KafkaJob, sending: Sending, error: KafkaError) -> None:
+        """The broker will not have this result: say so in its place, so that the attempt does not hang."""
+        if len(sending.value) <= outcomes.STACK_BYTES_MAX:
+            self._logger.error("%s: its result of %d bytes was not taken: %s", job, len(sending.value), error.str())
+            return
+        message = f"the result of {len(sending.value)} bytes was not taken by the broker: {error.str()}"
+        self._logger.warning("%s: %s", job, message)
+        self._send(outcomes.failed(job, Failure(outcomes.TOO_LARGE, message, is_retryable=False)))
+
+    def _let_go_of_places(self) -> None:
+        if self._held and self._unsent_count < UNSENT_MAX and self._unsent_bytes < UNSENT_BYTES_MAX:
+            free, self._held = self._held, 0
+            self._slots.give_back(free)
+
+    # ------------------------------------------------------------ outages
+
+    def _down(self, reason: str) -> None:
+        """All brokers are out of reach. It is told when it lasts; the next heartbeat shows when it is over."""
+        if self._is_connected and self._down_since is None:
+            self._down_since = self._loop.time()
+            self._telling = self._loop.call_later(LOST_IS_TOLD_AFTER_S, self._tell_lost, reason)
+            self._heartbeats.beat()
+
+    def _tell_lost(self, reason: str) -> None:
+        self._is_told = True
+        self._logger.warning("lost %s (%s); retrying", self._address, reason)
+
+    def _up(self) -> None:
+        if self._down_since is None:
+            return
+        if self._telling is not None:
+            self._telling.cancel()
+        if self._is_told:
+            seconds = self._loop.time() - self._down_since
+            self._logger.info("connected again to %s after %.1f s", self._address, seconds)
+        self._down_since = None
+        self._is_told = False
+
+
+def _reason(error: BaseException) -> str:
+    first = error.args[0] if error.args else error
+    return str(first.str() if isinstance(first, KafkaError) else first)

@@ -1,0 +1,89 @@
+"""What workers do to each other: places, long jobs, suspects."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tests.kafka.stage import Stage
+from workersdk import Context, Worker
+
+
+async def test_a_full_worker_leaves_its_jobs_to_others(stage: Stage) -> None:
+    """Two workers of two places; three jobs that last. All short ones are done by the place that is left."""
+    act = stage.action("act")
+    finish = asyncio.Event()
+    at_work: list[str] = []
+    workers = [Worker(concurrency=2) for _ in range(2)]
+
+    async def handle(payload: Any, context: Context) -> Any:
+        if payload == "long":
+            at_work.append(context.job_id)
+            await finish.wait()
+        return payload
+
+    for worker in workers:
+        worker.register(act, handle)
+    async with stage.running(*workers):
+        await stage.until(lambda: len(stage.heartbeats) >= 2)
+        long = [stage.give(act, "long", partition=number % 4) for number in range(3)]
+        await stage.until(lambda: len(at_work) == 3)
+        short = [stage.give(act, "short", partition=number % 4) for number in range(40)]
+        for job in short:
+            await stage.result_of(job)
+        assert stage.counts() == dict.fromkeys(short, 1)
+        finish.set()
+        for job in long:
+            await stage.result_of(job)
+    assert stage.counts() == dict.fromkeys([*long, *short], 1)
+
+
+async def test_a_suspect_runs_alone(stage: Stage) -> None:
+    acts = [stage.action("one"), stage.action("two")]
+    now = 0
+    beside: dict[str, int] = {}
+    worker = Worker(concurrency=5)
+
+    async def handle(payload: Any, context: Context) -> Any:
+        nonlocal now
+        now += 1
+        for _ in range(20):
+            beside[context.job_id] = max(beside.get(context.job_id, 0), now)
+            await asyncio.sleep(0)
+        now -= 1
+        return payload
+
+    for act in acts:
+        worker.register(act, handle)
+    jobs = [stage.give(acts[n % 2], n, partition=n % 4) for n in range(100)]
+    suspects = [stage.give(acts[n % 2], n, partition=n % 4, attempt=2, alone=True) for n in range(4)]
+    jobs += [stage.give(acts[n % 2], n, partition=n % 4) for n in range(100)]
+    async with stage.running(worker):
+        for job in jobs + suspects:
+            await stage.result_of(job)
+    assert [beside[job] for job in suspects] == [1, 1, 1, 1]
+    assert max(beside.values()) > 1
+    assert set(stage.counts().values()) == {1}
+
+
+async def test_a_suspect_does_not_wait_for_the_long_job_of_a_full_worker(stage: Stage) -> None:
+    """It cannot be alone beside a job that lasts: the worker leaves it to another one."""
+    act, long = stage.action("act"), stage.action("long")
+    finish = asyncio.Event()
+    busy, other = Worker(concurrency=2), Worker(concurrency=2)
+
+    @busy.register(long)
+    async def wait(payload: Any) -> None:
+        await finish.wait()
+
+    for worker in (busy, other):
+        worker.register(act, lambda payload, context: context.attempt)
+    async with stage.running(busy, other):
+        await stage.until(lambda: len(stage.heartbeats) >= 2)
+        held = stage.give(long)
+        await stage.until(lambda: stage.named(held))
+        suspects = [stage.give(act, partition=partition, attempt=2, alone=True) for partition in range(4)]
+        for job in suspects:
+            assert (await stage.result_of(job))["result"] == 2
+        finish.set()
+        await stage.result_of(held)
