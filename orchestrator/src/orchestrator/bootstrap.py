@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from orchestrator.adapters.embedded import EmbeddedQueue
 from orchestrator.adapters.kafka.broker import open_broker
-from orchestrator.adapters.kafka.config import KafkaConfig
+from orchestrator.adapters.kafka.config import KafkaConfig, Topics
 from orchestrator.adapters.postgres.alone import only_process
 from orchestrator.adapters.postgres.database import Database as PostgresDatabase
 from orchestrator.adapters.postgres.outbox import PostgresOutbox
@@ -159,6 +159,8 @@ async def _open_parts(settings: Settings, plans: Plans, stack: AsyncExitStack) -
     if settings.kafka:
         config = KafkaConfig(
             servers=settings.kafka,
+            topics=Topics().prefixed(settings.kafka_prefix),
+            prefix=settings.kafka_prefix,
             mode=settings.topics,
             partitions=settings.partitions,
             replication=settings.replication,

@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """``postgresql://user:password@host:port/database``; the data folder is used where it is empty."""
     kafka: str = ""
     """``host:port`` of Kafka brokers, with commas: jobs go out and results come in there. Needs a database."""
+    kafka_prefix: str = ""
+    """Put before the names of Kafka topics and groups: for several installations on one cluster."""
     topics: Literal["auto", "check", "off"] = "auto"
     """Whether missing Kafka topics are made at the start, are an error, or are not looked for."""
     partitions: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 12

@@ -104,8 +104,10 @@ class Outgoing:
             if on > before_on:
                 break
             noted.append(sent)
-        await self._outbox.note_sent(noted)
+        looked_at = await self._outbox.note_sent(noted) if noted else set()
         for sent in noted:
+            if sent.run_id not in looked_at:
+                continue
             known = self._acknowledged.get((sent.run_id, sent.step))
             if known is not None and known[0] is sent:
                 del self._acknowledged[sent.run_id, sent.step]

@@ -36,8 +36,12 @@ class Beat(msgspec.Struct, frozen=True):
 class Outbox(Protocol):
     """All failures come out as `model.errors.Unavailable`."""
 
-    async def note_sent(self, sent: Sequence[Sent]) -> None:
-        """PENDING -> SENT for the attempts that are still open; the others are passed over."""
+    async def note_sent(self, sent: Sequence[Sent]) -> set[RunId]:
+        """PENDING -> SENT for the attempts that are still open; the others are passed over.
+
+        Returns:
+            The runs that were looked at. One that is being changed just now is not waited for: offer it again.
+        """
         ...
 
     async def unsent(self, now: Time, again: Time, limit: int) -> list[JobRow]:

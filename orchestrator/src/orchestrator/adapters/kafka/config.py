@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec.structs import astuple
 
 GROUP: Final = "workflow-orchestrator"
 """The consumer group of all processes of the orchestrator; that of their reading of a topic is ``<group>.<topic>``."""
@@ -38,6 +39,10 @@ class Topics(msgspec.Struct, frozen=True):
     control: str = "workflow-control"
     dead_letters: str = "workflow-jobs.DLT"
 
+    def prefixed(self, prefix: str) -> Topics:
+        """Give the names with something before them."""
+        return Topics(*(prefix + name for name in astuple(self)))
+
 
 class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A cluster and its topics."""
@@ -53,7 +58,18 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Copies of a topic that is made here; -1 takes the cluster's default."""
     properties: Mapping[str, str] = {}
     """Any property of the native client, such as ``security.protocol``."""
-    group: str = GROUP
+    prefix: str = ""
+    """Put before the names of consumer groups, as it is before those of topics."""
+
+    @property
+    def group(self) -> str:
+        """What the consumer groups of the orchestrator begin with."""
+        return self.prefix + GROUP
+
+    @property
+    def worker_groups(self) -> str:
+        """What the consumer groups of SDK workers begin with; the action follows."""
+        return self.prefix + WORKER_GROUP_PREFIX
 
     def __post_init__(self) -> None:
         for name in self.properties:

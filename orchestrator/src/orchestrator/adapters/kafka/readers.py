@@ -11,7 +11,7 @@ from collections.abc import Collection
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from orchestrator.adapters.kafka.config import CALL_SECONDS, WORKER_GROUP_PREFIX, KafkaConfig
+from orchestrator.adapters.kafka.config import CALL_SECONDS, KafkaConfig
 from orchestrator.model.errors import Unavailable
 
 
@@ -21,13 +21,14 @@ class Readers:
     def __init__(self, config: KafkaConfig) -> None:
         self._topic = config.topics.jobs
         self._own = config.group
+        self._workers = config.worker_groups
         self._admin = AdminClient(config.client("readers", {}))
 
     def taken(self, actions: Collection[str]) -> dict[str, dict[int, int]]:
         """See `ports.broker.Broker.taken`."""
         groups = self._groups()
-        wanted = {WORKER_GROUP_PREFIX + action for action in actions}
-        others = [name for name in groups if not name.startswith((WORKER_GROUP_PREFIX, self._own))]
+        wanted = {self._workers + action for action in actions}
+        others = [name for name in groups if not name.startswith((self._workers, self._own))]
         offsets = {name: self._offsets(name) for name in [*(wanted & groups), *others]}
         strangers: dict[int, int] = {}
         for name in others:
@@ -36,7 +37,7 @@ class Readers:
         found: dict[str, dict[int, int]] = {}
         for action in actions:
             known = dict(strangers)
-            for partition, offset in offsets.get(WORKER_GROUP_PREFIX + action, {}).items():
+            for partition, offset in offsets.get(self._workers + action, {}).items():
                 known[partition] = max(offset, known.get(partition, 0))
             if known:
                 found[action] = known

@@ -15,12 +15,21 @@ from orchestrator.model.times import Time
 from orchestrator.ports.broker import Sent
 from orchestrator.ports.outbox import Beat
 
+# Whoever changes rows of jobs holds the locks of their runs, taken in one order: so no two wait for each other.
 _NOTE_SENT = """
-    UPDATE jobs SET state = 'sent', due_at = NULL, partition = new.partition, "offset" = new."offset"
-    FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::bigint[])
-        AS new (run_id, step, attempt, partition, "offset")
-    JOIN runs ON runs.run_id = new.run_id
-    WHERE jobs.run_seq = runs.seq AND jobs.step = new.step AND jobs.attempt = new.attempt AND jobs.state = 'pending'"""
+    WITH new AS MATERIALIZED (
+        SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::bigint[])
+            AS new (run_id, step, attempt, partition, "offset")),
+    held AS MATERIALIZED (
+        SELECT seq, run_id FROM runs WHERE run_id IN (SELECT run_id FROM new)
+        ORDER BY run_id FOR NO KEY UPDATE SKIP LOCKED),
+    noted AS (
+        UPDATE jobs SET state = 'sent', due_at = NULL, partition = new.partition, "offset" = new."offset"
+        FROM new JOIN held ON held.run_id = new.run_id
+        WHERE jobs.run_seq = held.seq AND jobs.step = new.step AND jobs.attempt = new.attempt
+            AND jobs.state = 'pending')
+    SELECT run_id FROM held UNION ALL
+    SELECT run_id FROM new WHERE NOT EXISTS (SELECT FROM runs WHERE runs.run_id = new.run_id)"""
 # Rows that another process has in hand are left to it.
 _UNSENT = f"""
     UPDATE jobs SET due_at = $2 FROM runs
@@ -29,18 +38,21 @@ _UNSENT = f"""
         ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
     RETURNING {rows.JOB_COLUMNS}"""
 _PASSED = f"""
-    SELECT {rows.JOB_COLUMNS} FROM unnest($1::text[], $2::int[], $3::bigint[]) AS taken (action, partition, before)
+    SELECT {rows.JOB_COLUMNS} FROM unnest($1::text[], $2::int[], $3::bigint[]) AS taken (by, at, before)
     CROSS JOIN LATERAL (
-        SELECT * FROM jobs WHERE state = 'sent' AND jobs.action = taken.action AND jobs.partition = taken.partition
+        SELECT * FROM jobs WHERE state = 'sent' AND jobs.action = taken.by AND jobs.partition = taken.at
             AND jobs."offset" < taken.before ORDER BY jobs."offset" LIMIT $4) AS jobs
     JOIN runs ON runs.seq = jobs.run_seq LIMIT $4"""
 _RENEW = """
+    WITH new AS MATERIALIZED (
+        SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::bigint[], $6::bytea[])
+            WITH ORDINALITY AS new (run_id, step, attempt, worker, due_at, details, place)),
+    held AS MATERIALIZED (
+        SELECT seq, run_id FROM runs WHERE run_id IN (SELECT run_id FROM new) ORDER BY run_id FOR NO KEY UPDATE)
     UPDATE jobs SET worker = new.worker, details = coalesce(new.details, jobs.details),
         due_at = least(new.due_at, jobs.started_at + jobs.timeout)
-    FROM unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::bigint[], $6::bytea[])
-        WITH ORDINALITY AS new (run_id, step, attempt, worker, due_at, details, place)
-    JOIN runs ON runs.run_id = new.run_id
-    WHERE jobs.run_seq = runs.seq AND jobs.step = new.step AND jobs.attempt = new.attempt AND jobs.state = 'leased'
+    FROM new JOIN held ON held.run_id = new.run_id
+    WHERE jobs.run_seq = held.seq AND jobs.step = new.step AND jobs.attempt = new.attempt AND jobs.state = 'leased'
         AND (jobs.worker = new.worker OR coalesce(jobs.worker, '') = '')
     RETURNING new.place"""
 _EXPIRED = f"""
@@ -67,10 +79,10 @@ class PostgresOutbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def note_sent(self, sent: Sequence[Sent]) -> None:
+    async def note_sent(self, sent: Sequence[Sent]) -> set[RunId]:
         """See `ports.outbox.Outbox.note_sent`."""
         table = [(one.run_id, one.step, one.attempt, one.partition, one.offset) for one in sent]
-        await self._run(_NOTE_SENT, table)
+        return {RunId(row[0]) for row in await self._run(_NOTE_SENT, table)}
 
     async def unsent(self, now: Time, again: Time, limit: int) -> list[JobRow]:
         """See `ports.outbox.Outbox.unsent`."""

@@ -1,0 +1,134 @@
+"""What is lost on the way comes back, once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from msgspec.structs import replace
+
+from orchestrator.adapters.kafka.broker import KafkaBroker
+from orchestrator.app import incoming, outgoing
+from orchestrator.model.errors import Unavailable
+from orchestrator.model.times import MICROS, Duration
+from tests.broker.site import RawWorker, Site, define, ended, eventually, next_message, trigger
+
+
+async def test_a_job_that_was_never_handed_over_is_handed_over_by_the_next_process(
+    site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgoing, "RESEND_AFTER", Duration(MICROS))
+    monkeypatch.setattr("orchestrator.app.orchestrator.RESEND_AFTER", Duration(MICROS))
+    with monkeypatch.context() as patch:
+        patch.setattr(KafkaBroker, "send", lambda self, jobs, on_sent: None)
+        async with site.process() as orchestrator:
+            await define(orchestrator, {"action": "step1"})
+            run_id = await trigger(orchestrator)
+    async with site.process() as orchestrator:
+        raw.answer(await raw.job(), "done")
+        assert (await ended(orchestrator, run_id)).status == "COMPLETED"
+
+
+async def test_a_job_that_waits_for_a_worker_is_not_sent_again(
+    site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.app.orchestrator.RESEND_AFTER", Duration(MICROS))
+    async with site.process() as orchestrator:
+        await define(orchestrator, {"action": "step1"}, {"action": "step2"})
+        run_id = await trigger(orchestrator)
+        outbox = orchestrator.outgoing._outbox if orchestrator.outgoing else None
+        assert outbox is not None
+        await eventually(lambda: _has(outbox.actions(), ["step1"]))
+        # Longer than it takes to be sent again.
+        await asyncio.sleep(2)
+        raw.answer(await raw.job(), "one")
+        job = await raw.job()
+        assert job["action"] == "step2"
+        raw.answer(job, "two")
+        assert (await ended(orchestrator, run_id)).status == "COMPLETED"
+
+
+async def _has(found: object, wanted: object) -> bool:
+    return bool(await found == wanted)  # type: ignore[misc]
+
+
+async def test_a_job_whose_worker_is_silent_goes_out_again_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its group has read past it, and nobody says a word."""
+    worker = RawWorker(site, "silent")
+    async with site.process() as orchestrator:
+        assert orchestrator.incoming is not None
+        monkeypatch.setattr(incoming, "WATCH_SECONDS", 0.1)
+        orchestrator.incoming._limits = replace(orchestrator.limits, lease_seconds_default=1.0)
+        await define(orchestrator, {"action": "step1", "retry": {"delay": 0}})
+        run_id = await trigger(orchestrator)
+        first = await worker.job()
+        worker.commit()
+        second = await worker.message()
+        again = json.loads(second.value() or b"")
+        assert (first["attempt"], again["attempt"], again["alone"]) == (1, 2, True)
+        assert ("wf-alone", b"1") in (second.headers() or [])
+        worker.answer(again, "done")
+        run = await ended(orchestrator, run_id)
+        assert (run.status, run.steps[0].attempts[0].status) == ("COMPLETED", "LOST")
+    worker.close()
+
+
+async def test_a_step_that_fails_for_good_makes_one_record(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the process cannot say whether it has written it."""
+    monkeypatch.setattr(outgoing, "RESEND_AFTER", Duration(MICROS))
+    monkeypatch.setattr("orchestrator.app.orchestrator.RESEND_AFTER", Duration(MICROS))
+    worker = RawWorker(site)
+    written = KafkaBroker.dead_letter
+
+    async def unsure(self: KafkaBroker, *arguments: object, is_repeated: bool) -> None:
+        await written(self, *arguments, is_repeated=is_repeated)  # type: ignore[arg-type]
+        if not is_repeated:
+            raise Unavailable("it is not known")
+
+    monkeypatch.setattr(KafkaBroker, "dead_letter", unsure)
+    async with site.process() as orchestrator:
+        await define(orchestrator, {"action": "step1", "retry": {"maxRetries": 0}})
+        run_id = await trigger(orchestrator, "in")
+        message = await worker.message()
+        job = json.loads(message.value() or b"")
+        failure = {**job, "status": "failed", "error": {"type": "Broke", "message": "no luck"}}
+        site.say(site.topics.results, json.dumps(failure).encode())
+        assert (await ended(orchestrator, run_id)).status == "FAILED"
+        database = orchestrator.outgoing._outbox._database if orchestrator.outgoing else None  # type: ignore[attr-defined]
+        assert database is not None
+        unpublished = "SELECT id FROM dead_letters WHERE due_at IS NOT NULL"
+        await eventually(lambda: _has(database.fetch(unpublished), []))
+        letters = site.reader("letters", site.topics.dead_letters)
+        letter = await next_message(letters)
+        assert (letter.key(), letter.value()) == (run_id.encode(), message.value())
+        headers = dict(letter.headers() or [])
+        assert headers["kafka_dlt-exception-fqcn"] == b"Broke"
+        assert headers["wf-dlt-attempts"] == b"1"
+        assert await asyncio.to_thread(letters.poll, 1.0) is None
+        letters.close()
+    worker.close()
+
+
+async def test_a_topic_that_is_read_again_from_its_beginning_changes_nothing(site: Site, raw: RawWorker) -> None:
+    async with site.process() as orchestrator:
+        await define(orchestrator, {"action": "step1"}, {"action": "step1"})
+        runs = [await trigger(orchestrator, number) for number in range(20)]
+        for _ in range(40):
+            raw.answer(await raw.job(), "done")
+        before = [await ended(orchestrator, run_id) for run_id in runs]
+    again = Site(site.database, site.kafka, site.prefix)
+    async with again.process() as orchestrator:
+        reader = site.reader("copy", site.topics.results)
+        values = [(await next_message(reader)).value() or b"" for _ in range(40)]
+        reader.close()
+        site.say(site.topics.results, *values)
+        raw.answer({"workflowRunId": runs[0], "action": "step1"}, "the last")
+        found = orchestrator.incoming
+        assert found is not None
+        await eventually(lambda: _is(sum(found.rejected.values()) == 41))
+        assert [await orchestrator.run(run_id) for run_id in runs] == before
+
+
+async def _is(value: bool) -> bool:
+    return value
