@@ -17,6 +17,7 @@ from orchestrator.adapters.postgres.faults import translate
 from orchestrator.adapters.postgres.numbers import BLOCK, RunNumbers
 from orchestrator.adapters.postgres.queries import PostgresQueries
 from orchestrator.adapters.postgres.store import PostgresStore
+from orchestrator.adapters.postgres.transaction import PostgresTransaction
 from orchestrator.app.plans import Plans
 from orchestrator.engine import run as engine
 from orchestrator.engine.command import CompleteAttempt, Decision
@@ -423,6 +424,30 @@ def test_what_the_driver_says_is_put_in_the_words_of_the_model(error: Exception,
     assert str(translate(error))
 
 
+async def test_a_commit_whose_answer_is_lost_is_unavailable_and_may_have_been(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never `Contended`: what is decided again at once must not have been recorded."""
+    scribe = Scribe()
+    real = asyncpg.Connection.execute
+
+    async def execute(connection: asyncpg.Connection, sql: str, *arguments: object, **more: object) -> str:
+        answer = str(await real(connection, sql, *arguments))
+        if sql == "COMMIT":
+            raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+        return answer
+
+    async with postgres.open() as opened:
+        await scribe.define(opened.store)
+        monkeypatch.setattr(asyncpg.Connection, "execute", execute)
+        writing = save(opened.store, scribe.start())
+        with pytest.raises(Unavailable, match="not known whether") as failed:
+            await writing
+        assert not isinstance(failed.value, Contended)
+        monkeypatch.undo()
+        assert await _read(opened.store, run(1)) == scribe.states
+
+
 # --- transactions that had a failure ---------------------------------------------------------------------------------
 
 
@@ -566,3 +591,58 @@ async def test_a_run_of_a_thousand_steps_is_its_history(postgres: PostgresDataba
         history = await opened.queries.history(run(1))
         assert engine.fold(run(1), scribe.plan_of(run(1)), history.events) == scribe.states[run(1)]
         assert scribe.states[run(1)].completed == 980
+
+
+# --- what a batch costs ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 10, 300])
+async def test_a_batch_of_results_is_four_round_trips_whatever_its_size(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    scribe = Scribe(make_version(steps=3, max_retries=1))
+    async with postgres.open() as opened:
+        await scribe.define(opened.store)
+        await save(opened.store, *(scribe.start() for _ in range(size)))
+        trips: list[str] = []
+        for name in ("fetch", "execute"):
+            _overhear(monkeypatch, name, trips)
+        async with opened.store.transaction() as tx:
+            await tx.runs(scribe.states)
+            await tx.save([change for run_id in list(scribe.states) for change in _take_and(scribe, run_id)])
+        assert [trip.split(maxsplit=1)[0] for trip in trips] == ["BEGIN", "SELECT", "WITH", "COMMIT"]
+        monkeypatch.undo()
+        assert await _read(opened.store, *scribe.states) == scribe.states
+
+
+def _overhear(monkeypatch: pytest.MonkeyPatch, name: str, trips: list[str]) -> None:
+    real = getattr(asyncpg.Connection, name)
+
+    async def call(connection: object, sql: str, *arguments: object, **more: object) -> object:
+        trips.append(sql)
+        return await real(connection, sql, *arguments, **more)
+
+    monkeypatch.setattr(asyncpg.Connection, name, call)
+
+
+def _take_and(scribe: Scribe, run_id: RunId) -> list[RunChange]:
+    return [scribe.take(run_id), scribe.fail(run_id) if run_id.endswith("3") else scribe.complete(run_id)]
+
+
+async def test_a_step_writes_no_index_of_its_run(postgres: PostgresDatabase) -> None:
+    """Although every run of a page moves on at once, and again before anything was vacuumed."""
+    scribe = Scribe(make_version(steps=10))
+    counts = """SELECT pg_stat_get_xact_tuples_updated('runs'::regclass),
+        pg_stat_get_xact_tuples_hot_updated('runs'::regclass)"""
+    async with postgres.open() as opened:
+        await scribe.define(opened.store)
+        await save(opened.store, *(scribe.start() for _ in range(500)))
+        for _ in range(5):
+            async with opened.store.transaction() as tx:
+                assert isinstance(tx, PostgresTransaction)
+                ((before, _),) = await tx._fetch(counts)
+                await tx.runs(scribe.states)
+                await tx.save([scribe.complete(run_id) for run_id in scribe.states])
+                ((updated, in_place),) = await tx._fetch(counts)
+            assert updated - before == 500
+            assert in_place == updated

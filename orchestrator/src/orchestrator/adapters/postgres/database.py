@@ -33,6 +33,8 @@ SILENCE_SECONDS: Final = STATEMENT_SECONDS + 5
 """How long an answer may stay away before the connection counts as lost."""
 ROLL_BACK_SECONDS: Final = 2.0
 """How long a connection may take to roll back; beyond it the connection is dropped, which does the same."""
+CLOSE_SECONDS: Final = 2.0
+"""How long connections may take to come back and be closed when the process goes."""
 _STATEMENTS_KEPT: Final = 300
 """Prepared statements of a connection: more than there are."""
 
@@ -83,9 +85,13 @@ class Database:
             raise translate(error) from error
 
     async def close(self) -> None:
-        """Give the connections back to the server; those in use are cut off."""
-        self._writers.terminate()
-        self._readers.terminate()
+        """Take leave of the server; connections that are still in use after a while are cut off."""
+        for pool in (self._writers, self._readers):
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await pool.close()
+            except FAILURES:
+                pool.terminate()
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Connection]:
