@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from tests.ports import postgres_server
 from tests.ports.places import Place, PostgresDatabase, SqliteFile, SqliteMemory
+from tests.real import Real
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=100)
 settings.register_profile("search", deadline=None, max_examples=5_000)
@@ -30,7 +31,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @pytest.fixture(scope="session")
-def postgres_template() -> Iterator[str]:
+def postgres_server_url(real: Real) -> str:
+    """The server of the session."""
+    postgres_server.SERVER_URL = real.postgres(durable=True).url
+    return postgres_server.SERVER_URL
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server_url: str) -> Iterator[str]:
     """A PostgreSQL database with the schema, to be copied."""
     with postgres_server.migrated_template() as name:
         yield name

@@ -1,6 +1,6 @@
 """Databases of a real PostgreSQL for tests: each new, migrated, and gone when it was used.
 
-The server is the one that ``POSTGRES_URL`` names. One that cannot be reached is an error: nothing is skipped.
+The server is the session's (`tests.real`). One that cannot be reached is an error: nothing is skipped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import asyncpg
 
 from orchestrator.adapters.postgres.migrate import migrate
 
-SERVER_URL = os.environ.get("POSTGRES_URL", "postgresql://orchestrator:orchestrator@127.0.0.1:15432/orchestrator")
+SERVER_URL = ""
+"""Set when the first test of the folder begins."""
 
 _numbers = itertools.count()
 
@@ -26,9 +27,9 @@ def url_of(database: str) -> str:
     return urlsplit(SERVER_URL)._replace(path=f"/{database}").geturl()
 
 
-async def execute(*statements: str, url: str = SERVER_URL) -> None:
+async def execute(*statements: str, url: str = "") -> None:
     """Run statements outside of everything that is tested."""
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(url or SERVER_URL)
     try:
         for statement in statements:
             await connection.execute(statement)

@@ -577,7 +577,6 @@ def test_what_earlier_versions_wrote_is_still_read() -> None:
         3: OpenStep(StepStatus.BACKING_OFF, 2, 1, 0, Time(0x00066517_28E4CB40), Failure("Broke", "~~"), alone=True)
     }
     assert (state.joins, state.halted, state.done) == ({5: 2}, {}, 0x0207)
-    assert rows.encode_state(state) == written
 
 
 async def test_a_run_of_a_thousand_steps_is_its_history(postgres: PostgresDatabase) -> None:

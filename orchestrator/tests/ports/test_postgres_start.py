@@ -46,6 +46,9 @@ asyncio.run(migrate(sys.argv[1], Path(sys.argv[2])))
 """
 
 
+pytestmark = pytest.mark.usefixtures("postgres_server_url")
+
+
 @pytest.fixture
 def empty() -> Iterator[str]:
     """The address of a database without a schema."""

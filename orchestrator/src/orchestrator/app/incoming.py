@@ -115,7 +115,7 @@ class Incoming:
             await asyncio.sleep(WATCH_SECONDS)
             try:
                 await self._find_taken()
-                if await self._broker.results.lag() + await self._broker.heartbeats.lag() <= LAG_MAX:
+                if self._broker.results.lag() + self._broker.heartbeats.lag() <= LAG_MAX:
                     await self._end_leases()
                 failing = False
             except OrchestratorError as error:

@@ -64,8 +64,8 @@ class Inbox(Protocol):
         """Say that what `take` has given so far is durable, and need not come again."""
         ...
 
-    async def lag(self) -> int:
-        """Count the records that wait in the partitions of this process."""
+    def lag(self) -> int:
+        """Count the records that wait in the partitions of this process, as of a moment ago."""
         ...
 
 

@@ -25,6 +25,7 @@ from orchestrator.ports.broker import Incoming
 _log = logging.getLogger(__name__)
 
 _POLL_SECONDS: Final = 0.1
+_LOOK_SECONDS: Final = 1.0
 _UNKNOWN: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001 - its name
 
 
@@ -60,6 +61,8 @@ class KafkaInbox:
         """The same for those that need not come again; written in the loop, read on the thread."""
         self._committed: dict[int, int] = {}
         self._committed_on = 0.0
+        self._lag = 0
+        self._looked_on = 0.0
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name=f"kafka-{topic}", daemon=True)
         self._thread.start()
@@ -79,9 +82,9 @@ class KafkaInbox:
         """See `ports.broker.Inbox.done`."""
         self._done = dict(self._given)
 
-    async def lag(self) -> int:
+    def lag(self) -> int:
         """See `ports.broker.Inbox.lag`."""
-        return await asyncio.to_thread(self._lag)
+        return self._lag
 
     async def close(self) -> None:
         """Commit what is done, and leave the group."""
@@ -91,13 +94,6 @@ class KafkaInbox:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(Unavailable("the orchestrator is shutting down"))
 
-    def _lag(self) -> int:
-        waiting = 0
-        for place in self._consumer.position(self._consumer.assignment()):
-            _, end = self._consumer.get_watermark_offsets(place, timeout=_POLL_SECONDS, cached=True)
-            waiting += max(0, end - max(0, place.offset))
-        return waiting
-
     # --- on the thread -------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
@@ -105,6 +101,7 @@ class KafkaInbox:
         while not self._closing:
             try:
                 self._commit(wait=False)
+                self._look()
                 if kept and self._wanted.is_set():
                     kept = self._give(kept)
                     continue
@@ -124,6 +121,19 @@ class KafkaInbox:
             self._consumer.close()
         except (KafkaException, RuntimeError) as error:
             _log.warning("kafka: leaving the group of %s: %s", self._topic, error)
+
+    def _look(self) -> None:
+        """Count what waits, now and then; only this thread may ask the consumer."""
+        now = monotonic()
+        if now - self._looked_on < _LOOK_SECONDS:
+            return
+        self._looked_on = now
+        waiting = 0
+        for place in self._consumer.position(self._consumer.assignment()):
+            if place.offset >= 0:
+                _, end = self._consumer.get_watermark_offsets(place, cached=True) or (0, 0)
+                waiting += max(0, end - place.offset)
+        self._lag = waiting
 
     def _give(self, kept: list[Message]) -> list[Message]:
         """Answer a `take` with what is there."""
