@@ -238,6 +238,7 @@ class ActionConsumer:
         """Fetch no more: a long wait must not fill the memory. Once for each wait, since it drops what was fetched."""
         if not self._is_paused:
             self._is_paused = True
+            self._logger.debug("no place for the jobs of %r: fetching no more", self._action)
             self._consumer.pause(self._consumer.assignment())
 
     def _resume(self) -> None:
