@@ -94,6 +94,7 @@ class Partitions:
         self._committed.update(starts)
         self.unsafe.update(starts)
         self._consumer.assign(self.write(starts))
+        self._consumer.resume(self.write(starts))  # the client keeps what was paused under the last assignment
 
     def let_go(self, taken: Iterable[int]) -> None:
         for partition in taken:
