@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
+
+import pytest
 
 from tests.kafka.stage import Stage
 from workersdk import Context, Worker
+
+
+@pytest.fixture(autouse=True)
+def soon_tired_of_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workersdk.kafka.consumer.SHED_AFTER_S", 0.2)
 
 
 async def test_a_full_worker_leaves_its_jobs_to_others(stage: Stage) -> None:
@@ -36,6 +44,32 @@ async def test_a_full_worker_leaves_its_jobs_to_others(stage: Stage) -> None:
         for job in long:
             await stage.result_of(job)
     assert stage.counts() == dict.fromkeys([*long, *short], 1)
+
+
+async def test_what_nobody_else_can_do_waits_for_a_place(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """A full worker that is alone in its group keeps its jobs, but does not fetch on and on."""
+    caplog.set_level(logging.DEBUG, "workersdk")
+    act = stage.action("act")
+    finish = asyncio.Event()
+    worker = Worker(concurrency=1)
+
+    @worker.register(act)
+    async def handle(payload: Any) -> Any:
+        if payload == "long":
+            await finish.wait()
+        return payload
+
+    async with stage.running(worker):
+        jobs = [stage.give(act, "long", partition=0)]
+        await stage.until(lambda: stage.named(jobs[0]))
+        jobs += [stage.give(act, "short", partition=number % 4) for number in range(100)]
+        await stage.until(lambda: "fetching no more" in caplog.text)
+        jobs += [stage.give(act, "short", partition=number % 4) for number in range(100)]
+        assert not stage.counts()
+        finish.set()
+        for job in jobs:
+            await stage.result_of(job)
+    assert stage.counts() == dict.fromkeys(jobs, 1)
 
 
 async def test_a_suspect_runs_alone(stage: Stage) -> None:

@@ -94,6 +94,7 @@ class Partitions:
         self._committed.update(starts)
         self.unsafe.update(starts)
         self._consumer.assign(self.write(starts))
+        self._consumer.resume(self.write(starts))  # the client keeps what was paused under the last assignment
 
     def let_go(self, taken: Iterable[int]) -> None:
         for partition in taken:
@@ -102,12 +103,12 @@ class Partitions:
             self.unsafe.discard(partition)
 
     def _an_hour_ago(self, partitions: Iterable[int]) -> dict[int, int]:
+        # The ends are asked for first: a job that is written between the two questions must not be passed over.
+        ends = {
+            partition: self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), ASK_TIMEOUT_S)[1]
+            for partition in partitions
+        }
         then = int((time.time() - LOOKBACK_S) * 1_000)
-        asked = [TopicPartition(self._topic, partition, then) for partition in partitions]
-        found = {}
-        for place in self._consumer.offsets_for_times(asked, ASK_TIMEOUT_S):
-            offset = place.offset
-            if offset < 0:  # nothing since then: begin with what comes
-                _, offset = self._consumer.get_watermark_offsets(place, ASK_TIMEOUT_S)
-            found[place.partition] = offset
-        return found
+        asked = [TopicPartition(self._topic, partition, then) for partition in ends]
+        found = self._consumer.offsets_for_times(asked, ASK_TIMEOUT_S)
+        return {place.partition: place.offset if place.offset >= 0 else ends[place.partition] for place in found}

@@ -225,8 +225,9 @@ class ActionConsumer:
         """Wait for a place, and serve the group meanwhile."""
         if self._full_since == 0.0:
             self._full_since = now
-        if now >= self._full_since + self._shed_after:
-            if self._pending and self._partitions.has_others():
+        # Only a record that waits here shows that others could do something: a full worker goes on looking for one.
+        if self._pending and now >= self._full_since + self._shed_after:
+            if self._partitions.has_others():
                 self._give_away(now)
                 return
             self._pause()
@@ -238,6 +239,7 @@ class ActionConsumer:
         """Fetch no more: a long wait must not fill the memory. Once for each wait, since it drops what was fetched."""
         if not self._is_paused:
             self._is_paused = True
+            self._logger.debug("no place for the jobs of %r: fetching no more", self._action)
             self._consumer.pause(self._consumer.assignment())
 
     def _resume(self) -> None:
