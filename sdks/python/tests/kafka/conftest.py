@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,14 +23,17 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if SERVERS:
         yield SERVERS
         return
-    if not (ROOT / "stack").is_dir():
-        pytest.skip("outside of the repository KAFKA_BOOTSTRAP_SERVERS has to name a broker")
-    sys.path.append(str(ROOT))
-    from stack.kafka import Kafka
-    from stack.ports import free_port
-
-    with Kafka(tmp_path_factory.mktemp("kafka"), free_port()).running() as kafka:
+    kafka_of, free_port = stack()
+    with kafka_of(tmp_path_factory.mktemp("kafka"), free_port()).running() as kafka:
         yield kafka.url
+
+
+def stack() -> tuple[Any, Any]:
+    """Give what starts brokers, and what finds a port: from the folder beside the SDKs."""
+    if not (ROOT / "stack").is_dir():
+        pytest.skip("outside of the repository there is nothing that starts a broker")
+    sys.path.append(str(ROOT))
+    return import_module("stack.kafka").Kafka, import_module("stack.ports").free_port
 
 
 @pytest.fixture
