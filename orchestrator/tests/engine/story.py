@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec.structs import replace
+
 from orchestrator.engine import run as machine
 from orchestrator.engine.command import (
     NOTHING,
@@ -21,7 +23,7 @@ from orchestrator.engine.plan import Plan, PlanStep, compile_plan
 from orchestrator.model.definition import RetryPolicy, StepDefinition, WorkflowDefinition
 from orchestrator.model.event import Event, Failure
 from orchestrator.model.job import Rejection
-from orchestrator.model.run import RunId, RunState
+from orchestrator.model.run import OpenStep, RunId, RunState
 from orchestrator.model.status import RunStatus, StepStatus
 from orchestrator.model.times import MICROS, Duration, Time
 
@@ -109,6 +111,16 @@ class Story:
             self.history += decision.events
             self.state = machine.fold(RUN, self.plan, decision.events, self.state)
         return self
+
+    @property
+    def open(self) -> dict[int, OpenStep]:
+        """The open steps, without the times at which they were queued."""
+        return {index: replace(step, queued_at=Time(0)) for index, step in self.state.open.items()}
+
+    @property
+    def halted(self) -> dict[int, OpenStep]:
+        """The halted steps, likewise."""
+        return {index: replace(step, queued_at=Time(0)) for index, step in self.state.halted.items()}
 
     def wait(self, duration: float) -> Story:
         """Move the clock by so many seconds; backwards too."""

@@ -101,9 +101,9 @@ def test_a_run_goes_through_all_its_steps_in_order() -> None:
     story = Story(make_linear(3))
     for step in range(3):
         assert story.state.current_step == step
-        assert story.state.open == {step: OpenStep(StepStatus.QUEUED, 1)}
+        assert story.open == {step: OpenStep(StepStatus.QUEUED, 1)}
         story.take(step)
-        assert story.state.open == {step: OpenStep(StepStatus.RUNNING, 1)}
+        assert story.open == {step: OpenStep(StepStatus.RUNNING, 1)}
         story.wait(1).complete(step)
     assert story.history == [
         RunStarted(NOW, "flow", 1),
@@ -120,7 +120,7 @@ def test_a_run_goes_through_all_its_steps_in_order() -> None:
     ]
     assert story.state.status is RunStatus.COMPLETED
     assert story.state.completed == 3
-    assert story.state.open == {}
+    assert story.open == {}
     assert story.state.started_at == NOW
     assert story.state.ended_at == at(3)
 
@@ -147,13 +147,13 @@ def test_releases_count_against_nothing() -> None:
     story = Story(make_linear(1, retry=ONCE))
     for attempt in range(1, 11):
         story.do(ReleaseAttempt(0, attempt))
-    assert story.state.open == {0: OpenStep(StepStatus.QUEUED, 11)}
+    assert story.open == {0: OpenStep(StepStatus.QUEUED, 11)}
     assert story.complete(0).state.status is RunStatus.COMPLETED
 
 
 def test_a_release_keeps_the_count_of_failures_and_the_last_failure() -> None:
     story = Story(make_linear()).take().fail().retry().take().do(ReleaseAttempt(0, 2))
-    assert story.state.open[0] == OpenStep(StepStatus.QUEUED, 3, failures=1, failure=BROKE)
+    assert story.open[0] == OpenStep(StepStatus.QUEUED, 3, failures=1, failure=BROKE)
 
 
 def test_a_suspect_that_is_released_stays_alone() -> None:
@@ -206,7 +206,7 @@ def test_a_result_that_comes_while_the_step_backs_off_is_superseded() -> None:
 def test_a_repeated_error_counts_once() -> None:
     story = Story(make_linear()).take().fail()
     assert story.ask(FailAttempt(0, 1, BROKE)) is Rejection.SUPERSEDED
-    assert story.state.open[0].failures == 1
+    assert story.open[0].failures == 1
 
 
 def test_a_step_that_was_not_reached_has_no_result_to_repeat() -> None:

@@ -65,8 +65,8 @@ def test_a_cancelled_run_keeps_what_it_was_at() -> None:
     story = Story(make_linear()).take().fail().wait(0.5).do(CancelRun())
     assert story.state.status is RunStatus.CANCELLED
     assert story.state.ended_at == at(0.5)
-    assert story.state.open == {}
-    assert story.state.halted == {
+    assert story.open == {}
+    assert story.halted == {
         0: OpenStep(StepStatus.CANCELLED, 1, failures=1, retry_at=at(1), failure=BROKE),
     }
 
@@ -145,8 +145,8 @@ def test_a_redriven_run_is_open_again_and_forgets_its_end() -> None:
     assert story.state.status is RunStatus.RUNNING
     assert story.state.ended_at is None
     assert story.state.failure is None
-    assert story.state.halted == {}
-    assert story.state.open == {0: OpenStep(StepStatus.QUEUED, 2)}
+    assert story.halted == {}
+    assert story.open == {0: OpenStep(StepStatus.QUEUED, 2)}
     assert story.state.started_at == NOW
     assert story.take().complete(0).state.status is RunStatus.COMPLETED
     assert story.state.ended_at == at(60)
@@ -202,7 +202,7 @@ def test_a_redriven_suspect_has_a_fresh_budget_of_losses() -> None:
     story = Story(make_linear(1, retry=RetryPolicy(max_retries=1)))
     story.take().lose().retry().take().lose().do(RedriveStep(0)).take()
     assert story.ask(LoseAttempt(0, 3, "lease ran out", 3)) != NOTHING
-    assert story.lose().state.open[0].losses == 1
+    assert story.lose().open[0].losses == 1
 
 
 def test_a_redriven_suspect_that_is_released_stays_alone() -> None:
@@ -240,4 +240,4 @@ def test_a_redriven_run_waits_and_resumes_as_any_other() -> None:
 def test_a_redriven_run_can_be_cancelled() -> None:
     story = Story(make_linear(1, retry=NEVER)).take().fail().do(RedriveStep(0), CancelRun())
     assert story.state.status is RunStatus.CANCELLED
-    assert story.state.halted == {0: OpenStep(StepStatus.CANCELLED, 2)}
+    assert story.halted == {0: OpenStep(StepStatus.CANCELLED, 2)}

@@ -108,10 +108,10 @@ def test_the_run_completes_with_the_last_of_its_branches() -> None:
 def test_a_wide_join_opens_with_the_last_of_its_fifty_sides() -> None:
     sides = tuple(range(1, 51))
     story = Story(make_graph({0: (), **dict.fromkeys(sides, (0,)), 51: sides})).complete(0)
-    assert set(story.state.open) == set(sides)
+    assert set(story.open) == set(sides)
     story.complete(*reversed(sides[1:]))
     assert story.state.joins == {51: 1}
-    assert story.complete(1).state.open == {51: OpenStep(StepStatus.QUEUED, 1)}
+    assert story.complete(1).open == {51: OpenStep(StepStatus.QUEUED, 1)}
     assert story.complete(51).state.status is RunStatus.COMPLETED
 
 
@@ -232,8 +232,8 @@ def test_a_failed_step_halts_the_others_whatever_they_are_at() -> None:
         ),
     )
     story.fail(3)
-    assert story.state.open == {}
-    assert story.state.halted == {
+    assert story.open == {}
+    assert story.halted == {
         0: OpenStep(StepStatus.CANCELLED, 1),
         1: OpenStep(StepStatus.CANCELLED, 1),
         2: OpenStep(StepStatus.CANCELLED, 1, failures=1, retry_at=at(1), failure=BROKE),
@@ -255,7 +255,7 @@ def test_a_redrive_starts_every_halted_step_again_with_its_next_attempt() -> Non
         effects=(Dispatch(1, 3, "a1", 0), Dispatch(2, 2, "a2", 0)),
     )
     story.do(RedriveStep(2))
-    assert story.state.open == {1: OpenStep(StepStatus.QUEUED, 3), 2: OpenStep(StepStatus.QUEUED, 2)}
+    assert story.open == {1: OpenStep(StepStatus.QUEUED, 3), 2: OpenStep(StepStatus.QUEUED, 2)}
     assert story.ask(CompleteAttempt(1, 2)) is Rejection.SUPERSEDED
     assert story.complete(1, 2, 3).state.status is RunStatus.COMPLETED
 
@@ -278,15 +278,15 @@ def test_a_side_that_completed_before_the_failure_is_not_done_again() -> None:
 
 def test_steps_that_were_not_reached_stay_pending_through_a_redrive() -> None:
     story = make_fork(policies={2: NEVER}).fail(2)
-    assert set(story.state.halted) == {1, 2}
-    assert set(story.do(RedriveStep(2)).state.open) == {1, 2}
+    assert set(story.halted) == {1, 2}
+    assert set(story.do(RedriveStep(2)).open) == {1, 2}
 
 
 def test_another_side_may_fail_after_a_redrive() -> None:
     story = make_fork(policies={1: NEVER, 2: NEVER}).fail(2).do(RedriveStep(2)).fail(1)
     assert story.state.status is RunStatus.FAILED
-    assert story.state.halted[1].status is StepStatus.FAILED
-    assert story.state.halted[2].status is StepStatus.CANCELLED
+    assert story.halted[1].status is StepStatus.FAILED
+    assert story.halted[2].status is StepStatus.CANCELLED
     assert story.do(RedriveStep(1)).complete(2, 1, 3).state.status is RunStatus.COMPLETED
 
 

@@ -69,7 +69,7 @@ def test_three_retries_are_four_executions_then_a_dead_letter_and_a_failed_run()
     story = Story(make_linear())
     for attempt in (1, 2, 3):
         story.take().fail()
-        assert story.state.open[0] == OpenStep(
+        assert story.open[0] == OpenStep(
             StepStatus.BACKING_OFF, attempt, failures=attempt, retry_at=at(attempt), failure=BROKE
         )
         story.retry()
@@ -125,7 +125,7 @@ def test_a_delay_that_the_worker_asks_for_replaces_the_one_of_the_policy() -> No
 
 def test_a_delay_of_nothing_still_goes_by_the_timer() -> None:
     story = Story(make_linear()).take().do(FailAttempt(0, 1, BROKE, retry_after=seconds(0)))
-    assert story.state.open[0].retry_at == NOW
+    assert story.open[0].retry_at == NOW
     assert story.ask(StartRetry(0, 1)) == Decision(
         events=(RunResumed(NOW), StepQueued(NOW, 0, 2)),
         effects=(Dispatch(0, 2, "a0", None),),
@@ -144,7 +144,7 @@ def test_the_budget_is_the_step_s_own() -> None:
 
 def test_a_retry_knows_how_the_last_attempt_failed() -> None:
     story = Story(make_linear()).take().fail().retry()
-    assert story.state.open[0] == OpenStep(StepStatus.QUEUED, 2, failures=1, failure=BROKE)
+    assert story.open[0] == OpenStep(StepStatus.QUEUED, 2, failures=1, failure=BROKE)
 
 
 # --- the delay ---------------------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def test_a_delay_without_a_maximum_still_ends_at_a_time_that_can_be_written() ->
     story = Story(make_linear(retry=RetryPolicy(max_retries=100, backoff="exponential"))).take()
     for attempt in range(1, 50):
         story.do(FailAttempt(0, attempt, BROKE, retry_after=seconds(1))).retry().take()
-    due = story.fail().state.open[0].retry_at
+    due = story.fail().open[0].retry_at
     assert due is not None
     assert times.iso(due)
     assert due < 2**63
@@ -250,7 +250,7 @@ def test_a_timer_that_fires_early_is_set_again(early: float) -> None:
 
 def test_a_timer_that_fires_late_starts_the_attempt_once() -> None:
     story = Story(make_linear()).take().fail().wait(3600).do(StartRetry(0, 1))
-    assert story.state.open[0] == OpenStep(StepStatus.QUEUED, 2, failures=1, failure=BROKE)
+    assert story.open[0] == OpenStep(StepStatus.QUEUED, 2, failures=1, failure=BROKE)
     assert story.ask(StartRetry(0, 1)) == NOTHING
     assert story.take().ask(StartRetry(0, 1)) == NOTHING
 
@@ -278,8 +278,8 @@ def test_an_attempt_that_times_out_is_withdrawn_and_tried_again() -> None:
 
 def test_who_may_have_taken_its_worker_down_runs_alone_from_then_on() -> None:
     story = Story(make_linear(step_timeout=seconds(30))).take().do(TimeOutAttempt(0, 1, suspect=True))
-    assert story.state.open[0].is_suspect
-    assert story.wait(1).retry().state.open[0].alone
+    assert story.open[0].is_suspect
+    assert story.wait(1).retry().open[0].alone
 
 
 def test_timeouts_and_errors_share_one_budget() -> None:
@@ -302,7 +302,7 @@ def test_a_timeout_can_be_told_not_to_be_retried() -> None:
 
 def test_the_jitter_applies_after_a_timeout_too() -> None:
     story = Story(make_linear(retry=RetryPolicy(delay=seconds(4), jitter=1.0), step_timeout=seconds(1))).take()
-    assert story.do(TimeOutAttempt(0, 1, draw=0.75)).state.open[0].retry_at == at(1)
+    assert story.do(TimeOutAttempt(0, 1, draw=0.75)).open[0].retry_at == at(1)
 
 
 def test_a_result_after_the_timeout_is_superseded() -> None:
@@ -312,7 +312,7 @@ def test_a_result_after_the_timeout_is_superseded() -> None:
 
 def test_a_long_timeout_is_written_out_in_seconds() -> None:
     story = Story(make_linear(step_timeout=seconds(30 * 86_400))).take().do(TimeOutAttempt(0, 1))
-    assert story.state.open[0].failure == Failure(TIMED_OUT_TYPE, "no result within 2592000 s of the start")
+    assert story.open[0].failure == Failure(TIMED_OUT_TYPE, "no result within 2592000 s of the start")
 
 
 # --- losses ------------------------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def test_losses_and_errors_are_counted_apart() -> None:
     """Two errors and two losses are within one limit of two each; the dead letter counts all of them."""
     story = Story(make_linear(retry=RetryPolicy(max_retries=2)))
     story.take().lose(0, 2).retry().take().fail().retry().take().lose(0, 2).retry().take().fail().retry()
-    assert (story.state.open[0].failures, story.state.open[0].losses) == (2, 2)
+    assert (story.open[0].failures, story.open[0].losses) == (2, 2)
     decision = story.take().ask(FailAttempt(0, 5, BROKE))
     assert isinstance(decision, Decision)
     assert decision.effects == (Settle(0), DeadLetterStep(0, 5, 5, BROKE))
@@ -386,9 +386,9 @@ def test_losses_back_off_by_their_own_count() -> None:
     """The delay doubles with the losses, whatever the errors before them."""
     story = Story(make_linear(retry=DOUBLING)).take().fail().retry().take().fail().retry()
     story.take().lose()
-    assert story.state.open[0].retry_at == story.now + seconds(1)
+    assert story.open[0].retry_at == story.now + seconds(1)
     story.retry().take().lose()
-    assert story.state.open[0].retry_at == story.now + seconds(2)
+    assert story.open[0].retry_at == story.now + seconds(2)
 
 
 def test_a_loss_can_be_told_not_to_be_retried() -> None:
@@ -401,4 +401,4 @@ def test_a_loss_can_be_told_not_to_be_retried() -> None:
 
 def test_the_jitter_applies_after_a_loss_too() -> None:
     story = Story(make_linear(retry=RetryPolicy(delay=seconds(4), jitter=1.0))).take()
-    assert story.do(LoseAttempt(0, 1, "lease ran out", 3, draw=0.5)).state.open[0].retry_at == at(2)
+    assert story.do(LoseAttempt(0, 1, "lease ran out", 3, draw=0.5)).open[0].retry_at == at(2)

@@ -6,12 +6,15 @@ import contextlib
 import logging
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrator.cli import output
 from orchestrator.cli.failure import Failure
+
+if TYPE_CHECKING:
+    from orchestrator.settings import Settings
 
 Host = Annotated[str | None, typer.Option(help="The address to listen on.  [default: 127.0.0.1]", show_default=False)]
 Port = Annotated[
@@ -63,10 +66,6 @@ def server(  # noqa: PLR0913, PLR0917 - one parameter an option
 
     Each option can also be an environment variable (ORCHESTRATOR_PORT) or stand in the TOML file (port = 8080).
     """
-    import sqlite3
-
-    from orchestrator import bootstrap
-    from orchestrator.model.errors import DataFolderInUse, StoreNotUsable, Unavailable
     from orchestrator.settings import SettingsError, load_settings
 
     if child:
@@ -92,6 +91,15 @@ def server(  # noqa: PLR0913, PLR0917 - one parameter an option
     if settings.log_level != "debug":
         # What it says at info, that it starts and stops, is said here already.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    _serve(settings, child=child)
+
+
+def _serve(settings: Settings, *, child: bool) -> None:
+    import sqlite3
+
+    from orchestrator import bootstrap
+    from orchestrator.model.errors import DataFolderInUse, StoreNotUsable, Unavailable
+
     with contextlib.ExitStack() as stack:
 
         def on_ready(url: str) -> None:
