@@ -72,7 +72,7 @@ class ExampleWorker(Daemon):
     @property
     def environment(self) -> dict[str, str]:
         """See `Daemon.environment`."""
-        return {**os.environ, "WORKFLOW_URL": self.url, "KAFKA_BOOTSTRAP_SERVERS": self._kafka, "PYTHONUNBUFFERED": "1"}
+        return {**os.environ, "WORKFLOW_URL": self._kafka, "PYTHONUNBUFFERED": "1"}
 
     def prepare(self) -> list[str]:
         """See `Daemon.prepare`."""
