@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec import Raw
 
+from orchestrator.model.errors import InvalidRequest
+from orchestrator.model.wire import RegisterBody
 from tests.broker.site import RawWorker, Site, define, ended, eventually, trigger
 
 
@@ -35,6 +38,12 @@ async def test_an_answer_that_comes_twice_counts_once_also_where_the_action_occu
         assert incoming is not None
         # The second answers to the last step may still be on their way.
         await eventually(lambda: _is(sum(incoming.rejected.values()) == 3))
+
+
+async def test_a_worker_over_http_is_told_that_it_would_wait_for_ever(site: Site) -> None:
+    async with site.process() as orchestrator:
+        with pytest.raises(InvalidRequest, match="through Kafka"):
+            orchestrator.gateway.register(RegisterBody(actions=["step1"]), "w")
 
 
 async def _is(value: bool) -> bool:

@@ -33,7 +33,7 @@ async def test_a_job_that_was_never_handed_over_is_handed_over_by_the_next_proce
 async def test_a_job_that_waits_for_a_worker_is_not_sent_again(
     site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.app.orchestrator.RESEND_AFTER", Duration(MICROS))
+    monkeypatch.setattr("orchestrator.app.orchestrator.RESEND_AFTER", Duration(4 * MICROS))
     async with site.process() as orchestrator:
         await define(orchestrator, {"action": "step1"}, {"action": "step2"})
         run_id = await trigger(orchestrator)
@@ -41,7 +41,7 @@ async def test_a_job_that_waits_for_a_worker_is_not_sent_again(
         assert outbox is not None
         await eventually(lambda: _has(outbox.actions(), ["step1"]))
         # Longer than it takes to be sent again.
-        await asyncio.sleep(2)
+        await asyncio.sleep(5)
         raw.answer(await raw.job(), "one")
         job = await raw.job()
         assert job["action"] == "step2"

@@ -19,7 +19,7 @@ from orchestrator.app.waits import Caller, until
 from orchestrator.app.workers import Worker, Workers
 from orchestrator.model import json, times
 from orchestrator.model.definition import id_problem
-from orchestrator.model.errors import FieldError, InvalidField, InvalidJson
+from orchestrator.model.errors import FieldError, InvalidField, InvalidJson, InvalidRequest
 from orchestrator.model.job import Job, Rejection, Report, parse_job_id
 from orchestrator.model.json import Json
 from orchestrator.model.limits import Limits
@@ -64,6 +64,8 @@ class Gateway:
         self._clock = clock
         self._limits = limits
         self.workers = Workers(limits)
+        self.has_jobs = True
+        """False where jobs go through a broker: a worker that registered here would wait for ever."""
         self.overflowed = False
         """Whether some jobs did not fit into the queue and wait in the store."""
         self._polls = Polls()
@@ -73,6 +75,9 @@ class Gateway:
 
     def register(self, body: RegisterBody, made_up_id: str, caller: Caller | None = None) -> Registered:
         """Add a worker, or put a new registration in the place of an old one of the same id."""
+        if not self.has_jobs:
+            reason = "jobs of this orchestrator go through Kafka, and workers over HTTP get none"
+            raise InvalidRequest(reason, [FieldError("body", reason, "start the worker with the address of Kafka")])
         worker_id = body.worker_id if body.worker_id is not None else made_up_id
         self._check(body, worker_id)
         now = self._clock.now()

@@ -181,6 +181,7 @@ class Orchestrator:
         self.gateway = world.gateway = Gateway(self.pipeline, queue, leases, clock, limits)
         self.timers = Timers(store, self.pipeline, self.gateway, queue, leases, plans, clock, chance, limits)
         self.timers.keeps_leases = route is None
+        self.gateway.has_jobs = route is None
         self._services: list[asyncio.Task[None]] = []
 
     # --- life ----------------------------------------------------------------------------------------------------
