@@ -40,6 +40,17 @@ async def test_an_answer_that_comes_twice_counts_once_also_where_the_action_occu
         await eventually(lambda: _is(sum(incoming.rejected.values()) == 3))
 
 
+async def test_a_payload_of_the_greatest_size_goes_through(site: Site, raw: RawWorker) -> None:
+    async with site.process() as orchestrator:
+        await define(orchestrator, {"action": "step1"})
+        payload = "x" * (orchestrator.limits.payload_bytes_max - 2)
+        run_id = await trigger(orchestrator, payload)
+        job = await raw.job()
+        assert job["payload"] == payload
+        raw.answer(job, "done")
+        assert (await ended(orchestrator, run_id)).status == "COMPLETED"
+
+
 async def test_a_worker_over_http_is_told_that_it_would_wait_for_ever(site: Site) -> None:
     async with site.process() as orchestrator:
         with pytest.raises(InvalidRequest, match="through Kafka"):

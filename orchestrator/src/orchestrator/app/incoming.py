@@ -96,12 +96,14 @@ class Incoming:
         renewed = await self._outbox.renew(beats, self._clock.now())
         unknown = [beat for beat, known in zip(beats, renewed, strict=True) if not known]
         starts = [self._pipeline.submit(self._start_of(beat), refusable=False) for beat in unknown]
-        stops: list[Stop] = []
-        for beat, start in zip(unknown, starts, strict=True):
-            if await start is not True:
-                # Over, or in another worker's hands.
-                stops.append(Stop(beat.run_id, beat.step, beat.attempt))
+        refused = [beat for beat, start in zip(unknown, starts, strict=True) if await start is not True]
+        # Somebody else may have recorded the start meanwhile, without a name: then the attempt is this worker's.
+        again = await self._outbox.renew(refused, self._clock.now()) if refused else []
+        stops = [
+            Stop(beat.run_id, beat.step, beat.attempt) for beat, known in zip(refused, again, strict=True) if not known
+        ]
         if stops:
+            # Over, or in another worker's hands.
             self._broker.stop(stops)
 
     def _start_of(self, beat: Beat) -> Direct:
@@ -130,12 +132,14 @@ class Incoming:
             return
         now = self._clock.now()
         lease = round(self._limits.lease_seconds_default * MICROS)
+        starts: list[asyncio.Future[bool | Rejection]] = []
         for row in await self._outbox.passed(await self._broker.taken(actions), LIMIT):
             start = StartAttempt(row.step, row.attempt, "", now)
             until = now + (lease if row.timeout is None else min(lease, row.timeout))
-            await self._pipeline.submit(
-                Direct(row.run_id, start, details=row.details, lease_until=until), refusable=False
-            )
+            direct = Direct(row.run_id, start, details=row.details, lease_until=until)
+            starts.append(self._pipeline.submit(direct, refusable=False))
+        for answer in starts:
+            await answer
 
     async def _end_leases(self) -> None:
         rows = await self._outbox.expired(self._clock.now(), LIMIT)

@@ -132,5 +132,10 @@ class Outgoing:
     async def _publish_again(self) -> None:
         now = self._clock.now()
         for letter, sent in await self._outbox.unpublished(now, Time(now + RESEND_AFTER), LIMIT):
-            await self._broker.dead_letter(letter, sent, is_repeated=True)
-            await self._outbox.note_published([letter.id])
+            try:
+                await self._broker.dead_letter(letter, sent, is_repeated=True)
+            except OrchestratorError as error:
+                # One that cannot be written must not keep the others waiting; it is due again.
+                _log.error("dead letter %s waits: %s", letter.id, error)
+            else:
+                await self._outbox.note_published([letter.id])

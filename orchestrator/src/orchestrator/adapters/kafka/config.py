@@ -17,6 +17,8 @@ DELIVERY_SECONDS: Final = 30
 """How long a record may wait for its acknowledgement; a job is then sent again from its row."""
 CALL_SECONDS: Final = 10.0
 """How long a question to the cluster may take."""
+RECORD_BYTES_MAX: Final = 8 * 1024 * 1024
+"""The largest record, also in topics that are made here: more than the largest payload with all that is around it."""
 COMMIT_SECONDS: Final = 0.1
 """How often offsets are committed at most."""
 SESSION_SECONDS: Final = 10

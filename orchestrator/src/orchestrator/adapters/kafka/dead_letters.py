@@ -10,6 +10,7 @@ from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from orchestrator.adapters.kafka.config import CALL_SECONDS, KafkaConfig
 from orchestrator.model.dead_letter import DeadLetter
+from orchestrator.model.errors import Unavailable
 from orchestrator.model.job import Job, job_id
 from orchestrator.model.record import job_headers, job_value
 from orchestrator.ports.broker import Incoming, Sent
@@ -65,7 +66,11 @@ def refused_headers(record: Incoming, topic: str, reason: str) -> Headers:
 
 
 def is_written(config: KafkaConfig, letter: DeadLetter, partition: int) -> bool:
-    """Look whether the record of a letter is there already. Blocks: call it on a thread."""
+    """Look whether the record of a letter is there already. Blocks: call it on a thread.
+
+    Raises:
+        Unavailable: it could not be found out.
+    """
     consumer = Consumer(config.client("dlt-look", {"group.id": f"{config.group}.look", "enable.auto.commit": False}))
     topic = config.topics.dead_letters
     try:
@@ -84,6 +89,8 @@ def is_written(config: KafkaConfig, letter: DeadLetter, partition: int) -> bool:
             at = (message.offset() or 0) + 1
             if (LETTER_ID, letter.id.encode()) in (message.headers() or []):
                 return True
+        if at < end:
+            raise Unavailable("Kafka did not show all of its dead letters in time")
         return False
     finally:
         consumer.close()

@@ -10,7 +10,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from orchestrator.adapters.kafka.config import DELIVERY_SECONDS, KafkaConfig
+from orchestrator.adapters.kafka.config import DELIVERY_SECONDS, RECORD_BYTES_MAX, KafkaConfig
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class Records:
                     "partitioner": "murmur2_random",
                     "delivery.timeout.ms": DELIVERY_SECONDS * 1_000,
                     "queue.buffering.max.messages": _QUEUE_MAX,
+                    "message.max.bytes": RECORD_BYTES_MAX,
                     "error_cb": _note_error,
                 },
             )
@@ -48,10 +49,6 @@ class Records:
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="kafka-producer", daemon=True)
         self._thread.start()
-
-    def partitions(self, topic: str) -> int:
-        """Count the partitions of a topic; asks the cluster where that is not known yet."""
-        return max(1, len(self._producer.list_topics(topic, timeout=DELIVERY_SECONDS).topics[topic].partitions))
 
     def send(
         self,
@@ -62,7 +59,7 @@ class Records:
         on_acknowledged: Acknowledged,
         partition: int = -1,
     ) -> str | None:
-        """Hand a record over; gives a reason when it cannot be taken. else ``on_acknowledged`` is called, once."""
+        """Hand a record over; gives a reason when it cannot be taken, else ``on_acknowledged`` is called, once."""
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             answer = (on_acknowledged, -1, -1, str(error)) if error is not None else (

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from orchestrator.adapters.kafka.config import CALL_SECONDS, KafkaConfig
+from orchestrator.adapters.kafka.config import CALL_SECONDS, RECORD_BYTES_MAX, KafkaConfig
 from orchestrator.model.errors import Unavailable
 
 _log = logging.getLogger(__name__)
@@ -65,7 +65,10 @@ def _make(admin: AdminClient, config: KafkaConfig, missing: dict[str, str]) -> N
             name,
             num_partitions=1 if kind == "control" else config.partitions,
             replication_factor=config.replication,
-            config={"retention.ms": str(_RETENTION_MS.get(kind, _HOUR_MS))},
+            config={
+                "retention.ms": str(_RETENTION_MS.get(kind, _HOUR_MS)),
+                "max.message.bytes": str(RECORD_BYTES_MAX),
+            },
         )
         for kind, name in missing.items()
     ]
