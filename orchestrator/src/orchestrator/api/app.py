@@ -29,6 +29,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_HOSTS_REMEMBERED: Final = 64
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -96,16 +97,24 @@ class _Guard:
 
     def __init__(self, hosts: Collection[str] | None) -> None:
         self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
+        self._passed: set[str] = set()
+        """Host headers that were right before: a worker sends the same one a thousand times a second."""
 
     async def process_request(self, req: Request, resp: Response) -> None:
         """Check Host and, for a change, Origin."""
-        host = _host(req)
-        if self._hosts is not None and host not in self._hosts and not _is_loopback(host):
-            known = ", ".join(sorted(self._hosts))
-            raise HostRefused(f"this server is not {host!r} but {known}; set ORCHESTRATOR_HOSTS to add a name")
+        header = req.get_header("Host", default="")
+        if header not in self._passed:
+            self._check_host(_host(req))
+            if len(self._passed) < _HOSTS_REMEMBERED:
+                self._passed.add(header)
         origin = req.get_header("Origin")
         if origin is not None and req.method not in _SAFE_METHODS and _address(origin) != req.netloc.lower():
             raise HostRefused(f"a page of {origin} may not change anything here")
+
+    def _check_host(self, host: str) -> None:
+        if self._hosts is not None and host not in self._hosts and not _is_loopback(host):
+            known = ", ".join(sorted(self._hosts))
+            raise HostRefused(f"this server is not {host!r} but {known}; set ORCHESTRATOR_HOSTS to add a name")
 
 
 def _host(req: Request) -> str:

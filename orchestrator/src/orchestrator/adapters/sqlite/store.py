@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any, Final
 
 from orchestrator.adapters.sqlite import rows
@@ -69,32 +70,47 @@ class SqliteStore:
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """See `ports.store.Store.transaction`."""
-        return self._transaction()
+        return _Scope(self)
 
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Transaction]:
-        async with self._lock:
-            writer = self._database.writer
-            transaction = SqliteTransaction(
-                writer, self._known, self._latest, self._fold, self._next_seq, self._next_id
-            )
-            try:
-                writer.execute("BEGIN IMMEDIATE")
-                yield transaction
-                writer.execute("COMMIT")
-            except sqlite3.Error as error:
-                _roll_back(writer)
+    async def begin(self) -> SqliteTransaction:
+        """Wait for the turn to write, and begin."""
+        await self._lock.acquire()
+        writer = self._database.writer
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+        except BaseException as error:
+            self._lock.release()
+            if isinstance(error, sqlite3.Error):
                 raise Unavailable(f"the store failed: {error}") from error
-            except BaseException:
+            raise
+        return SqliteTransaction(writer, self._known, self._latest, self._fold, self._next_seq, self._next_id)
+
+    def end(self, transaction: SqliteTransaction, error: BaseException | None) -> None:
+        """Commit, or roll back what failed, and let the next one write."""
+        writer = self._database.writer
+        try:
+            if error is None:
+                writer.execute("COMMIT")
+        except sqlite3.Error as failure:
+            error = failure
+        try:
+            if error is not None:
                 _roll_back(writer)
-                raise
-            self._next_seq, self._next_id = transaction.next_seq, transaction.next_id
-            self._remember(transaction.touched)
-            if transaction.defined:
-                if len(self._latest) > _LATEST_MAX:
-                    self._latest.clear()
-                self._latest.update(transaction.defined)
-            self._database.committed(transaction.payload_bytes)
+            else:
+                self._committed(transaction)
+        finally:
+            self._lock.release()
+        if isinstance(error, sqlite3.Error):
+            raise Unavailable(f"the store failed: {error}") from error
+
+    def _committed(self, transaction: SqliteTransaction) -> None:
+        self._next_seq, self._next_id = transaction.next_seq, transaction.next_id
+        self._remember(transaction.touched)
+        if transaction.defined:
+            if len(self._latest) > _LATEST_MAX:
+                self._latest.clear()
+            self._latest.update(transaction.defined)
+        self._database.committed(transaction.payload_bytes)
 
     def _remember(self, touched: dict[RunId, Known]) -> None:
         """Keep open runs, the one unused for longest first to go; hardly anything is asked of a run that has ended."""
@@ -178,6 +194,22 @@ class SqliteStore:
             return self._database.reader.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise Unavailable(f"the store failed: {error}") from error
+
+
+class _Scope:
+    """One transaction, as a block: of a class, for a generator costs twice as much on the way of every step."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+
+    async def __aenter__(self) -> SqliteTransaction:
+        self._transaction = await self._store.begin()
+        return self._transaction
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._store.end(self._transaction, error)
 
 
 def _roll_back(writer: sqlite3.Connection) -> None:
