@@ -30,7 +30,8 @@ from orchestrator.adapters.sqlite.store import SqliteStore
 from orchestrator.adapters.system import SystemChance, SystemClock
 from orchestrator.api.app import make_app
 from orchestrator.api.http import CALLER
-from orchestrator.app.orchestrator import Orchestrator, Route
+from orchestrator.app.life import Route
+from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.app.plans import Plans
 from orchestrator.app.waits import Caller
 from orchestrator.ports.queries import Queries
@@ -88,7 +89,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
             serving = loop.create_task(server.serve(sockets=[listener]))
 
             def stop() -> None:
-                orchestrator.shut()
+                orchestrator.life.shut()
                 server.should_exit = True
 
             for name in (signal.SIGTERM, signal.SIGINT):

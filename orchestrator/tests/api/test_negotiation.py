@@ -215,11 +215,11 @@ def test_health(api: Api, slash: str) -> None:
 
 def test_nothing_is_ready_before_it_runs() -> None:
     with Api() as api:
-        services = api.orchestrator._services
-        api.orchestrator._services = []
+        services = api.orchestrator.life.services
+        api.orchestrator.life.services = []
         answer = api.get("/health/ready")
         check_problem(answer, 503, "unavailable")
         assert int(answer.headers["retry-after"]) >= 1
         assert api.get("/health/live").status == 200
-        api.orchestrator._services = services
+        api.orchestrator.life.services = services
         assert api.get("/health/ready").status == 200

@@ -318,10 +318,10 @@ async def test_a_process_whose_pipeline_has_died_still_goes_down() -> None:
                 with pytest.raises(Unavailable):
                     await stage.trigger()
                 with pytest.raises(Unavailable, match="pipeline"):
-                    stage.orchestrator.check_ready()
+                    stage.orchestrator.life.check_ready()
 
         await answer_of(serve())
-        for service in stage.orchestrator._services:
+        for service in stage.orchestrator.life.services:
             if not service.cancelled():
                 service.exception()
         stage._build()

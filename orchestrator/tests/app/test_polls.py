@@ -149,7 +149,7 @@ async def test_nobody_waits_for_a_process_that_goes_down() -> None:
     async with make_stage() as stage:
         stage.register("w", "calm")
         poll = await waiting(stage.exchange("w", capacity=1, wait=20))
-        stage.orchestrator.shut()
+        stage.orchestrator.life.shut()
         assert (await answer_of(poll)).jobs == []
         assert (await answer_of(stage.exchange("w", capacity=1, wait=20))).jobs == []
 

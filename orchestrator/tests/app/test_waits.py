@@ -63,7 +63,7 @@ async def test_a_process_that_goes_down_answers_everybody() -> None:
     async with make_stage() as stage:
         run_id = await started(stage)
         caller = await waiting(stage.orchestrator.run(run_id, MINUTE))
-        stage.orchestrator.shut()
+        stage.orchestrator.life.shut()
         assert (await answer_of(caller)).status == "RUNNING"
         assert (await answer_of(stage.orchestrator.run(run_id, MINUTE))).status == "RUNNING"
 

@@ -19,7 +19,7 @@ async def test_a_job_that_was_never_handed_over_is_handed_over_by_the_next_proce
     site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outgoing, "RESEND_AFTER", Duration(MICROS))
-    monkeypatch.setattr("orchestrator.app.orchestrator.RESEND_AFTER", Duration(MICROS))
+    monkeypatch.setattr("orchestrator.app.life.RESEND_AFTER", Duration(MICROS))
     with monkeypatch.context() as patch:
         patch.setattr(KafkaBroker, "send", lambda self, jobs, on_sent: None)
         async with site.process() as orchestrator:
@@ -33,7 +33,7 @@ async def test_a_job_that_was_never_handed_over_is_handed_over_by_the_next_proce
 async def test_a_job_that_waits_for_a_worker_is_not_sent_again(
     site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.app.orchestrator.RESEND_AFTER", Duration(4 * MICROS))
+    monkeypatch.setattr("orchestrator.app.life.RESEND_AFTER", Duration(4 * MICROS))
     async with site.process() as orchestrator:
         await define(orchestrator, {"action": "step1"}, {"action": "step2"})
         run_id = await trigger(orchestrator)
@@ -77,7 +77,7 @@ async def test_a_job_whose_worker_is_silent_goes_out_again_alone(site: Site, mon
 async def test_a_step_that_fails_for_good_makes_one_record(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when the process cannot say whether it has written it."""
     monkeypatch.setattr(outgoing, "RESEND_AFTER", Duration(MICROS))
-    monkeypatch.setattr("orchestrator.app.orchestrator.RESEND_AFTER", Duration(MICROS))
+    monkeypatch.setattr("orchestrator.app.life.RESEND_AFTER", Duration(MICROS))
     worker = RawWorker(site)
     written = KafkaBroker.dead_letter
 

@@ -137,7 +137,7 @@ class Process:
                 await self._recovered()
                 self.up.set()
                 self.served = True
-                services = list(self.orchestrator._services)
+                services = list(self.orchestrator.life.services)
                 stopping = asyncio.create_task(self._stopping.wait())
                 await asyncio.wait([stopping, *services], return_when=asyncio.FIRST_COMPLETED)
                 stopping.cancel()
@@ -145,7 +145,7 @@ class Process:
                 for service in services:
                     if service.done() and not self.dead:
                         self._journal.violate("I12", f"the {service.get_name()} service ended: {service.exception()!r}")
-                self.orchestrator.shut()
+                self.orchestrator.life.shut()
                 if self._requests:
                     await asyncio.wait(list(self._requests))
         except OrchestratorError as error:

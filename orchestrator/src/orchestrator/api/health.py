@@ -29,5 +29,5 @@ class Ready:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """Answer 503 with the reason when no work can be taken."""
-        self._orchestrator.check_ready()
+        self._orchestrator.life.check_ready()
         http.send_json(resp, Health(status="ready", time=iso(self._orchestrator.clock.now())))

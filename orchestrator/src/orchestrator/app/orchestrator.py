@@ -1,44 +1,35 @@
-"""The use-cases as callers see them, and the life of the parts behind them."""
+"""The use-cases as callers see them."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import json as stdlib_json
-import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
 
 import msgspec
 
 from orchestrator.app import views
 from orchestrator.app.command import Define, Defined, Direct, Discard, Redrive, Trigger, Triggered
-from orchestrator.app.gateway import Gateway
-from orchestrator.app.incoming import Incoming
-from orchestrator.app.lease import Leases
-from orchestrator.app.outgoing import RESEND_AFTER, Outgoing
-from orchestrator.app.pipeline import Pipeline, Point
+from orchestrator.app.life import Life, Route
+from orchestrator.app.pipeline import Point
 from orchestrator.app.plans import Plans
-from orchestrator.app.timers import Timers
-from orchestrator.app.waits import Caller, Waits, until
+from orchestrator.app.waits import Caller, until
 from orchestrator.engine.command import CancelRun
 from orchestrator.engine.plan import Plan
 from orchestrator.model import json
-from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.definition import DefinitionVersion, digest, parse_definition
 from orchestrator.model.errors import (
     DeadLetterNotFound,
     FieldError,
     InvalidField,
-    OrchestratorError,
     RunFinished,
     RunNotFound,
-    Unavailable,
     WorkflowNotFound,
 )
-from orchestrator.model.job import Job, Rejection
+from orchestrator.model.job import Rejection
 from orchestrator.model.json import NULL, Json
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
@@ -52,14 +43,10 @@ from orchestrator.model.view import (
     WorkerView,
     WorkflowView,
 )
-from orchestrator.ports.broker import Broker
 from orchestrator.ports.clock import Chance, Clock
-from orchestrator.ports.outbox import Outbox
 from orchestrator.ports.queries import Queries, RunFilter
 from orchestrator.ports.queue import JobQueue
 from orchestrator.ports.store import Store
-
-_log = logging.getLogger(__name__)
 
 REASON_CHARS_MAX: Final = 1_000
 """Characters of a cancel reason; the rest is cut off."""
@@ -81,69 +68,6 @@ _TRIGGER: Final = msgspec.json.Decoder(TriggerBody)
 _CANCEL: Final = msgspec.json.Decoder(CancelBody)
 
 
-class _World:
-    """See `pipeline.World`: the gateway acts on jobs, the waits on runs."""
-
-    def __init__(self, waits: Waits) -> None:
-        self._waits = waits
-        self.gateway: Gateway | None = None
-
-    def dead_lettered(self, letters: list[DeadLetter]) -> None:
-        """Nobody is told: letters are read from the store."""
-
-    def dispatch(self, jobs: list[Job]) -> None:
-        if self.gateway is not None:
-            self.gateway.dispatch(jobs)
-
-    def withdraw(self, run_id: RunId, step: int, attempt: int) -> None:
-        if self.gateway is not None:
-            self.gateway.withdraw(run_id, step, attempt)
-
-    def reported(self, run_id: RunId, step: int, attempt: int) -> None:
-        if self.gateway is not None:
-            self.gateway.reported(run_id, step, attempt)
-
-    def run_ended(self, run_id: RunId) -> None:
-        self._waits.run_ended(run_id)
-
-    def doubt(self, steps: list[tuple[RunId, int]]) -> None:
-        if self.gateway is not None:
-            self.gateway.doubt(steps)
-
-
-class _BrokerWorld:
-    """See `pipeline.World`: a broker takes jobs to workers."""
-
-    def __init__(self, waits: Waits, outgoing: Outgoing) -> None:
-        self._waits = waits
-        self._outgoing = outgoing
-
-    def dispatch(self, jobs: list[Job]) -> None:
-        self._outgoing.dispatch(jobs)
-
-    def withdraw(self, run_id: RunId, step: int, attempt: int) -> None:
-        self._outgoing.withdraw(run_id, step, attempt)
-
-    def reported(self, run_id: RunId, step: int, attempt: int) -> None:
-        self._outgoing.reported(run_id, step)
-
-    def dead_lettered(self, letters: list[DeadLetter]) -> None:
-        self._outgoing.dead_lettered(letters)
-
-    def run_ended(self, run_id: RunId) -> None:
-        self._waits.run_ended(run_id)
-
-    def doubt(self, steps: list[tuple[RunId, int]]) -> None:
-        """What the store says waits is sent again when its time has come."""
-
-
-class Route(NamedTuple):
-    """The way of jobs through a broker; without one they go by this process's own queue."""
-
-    broker: Broker
-    outbox: Outbox
-
-
 class Orchestrator:
     """One process of the orchestrator over its ports."""
 
@@ -163,69 +87,19 @@ class Orchestrator:
         self.clock = clock
         self._store = store
         self._queries = queries
-        self._queue = queue
-        self._chance = chance
         self._plans = plans
-        self._waits = Waits(limits)
-        self.outgoing: Outgoing | None = None
-        self.incoming: Incoming | None = None
-        world = _World(self._waits)
-        leases = Leases()
-        if route is None:
-            self.pipeline = Pipeline(store, plans, clock, chance, limits, world, reach)
-        else:
-            self.outgoing = Outgoing(route.broker, route.outbox, clock)
-            broker_world = _BrokerWorld(self._waits, self.outgoing)
-            self.pipeline = Pipeline(store, plans, clock, chance, limits, broker_world, reach, RESEND_AFTER)
-            self.incoming = Incoming(route.broker, route.outbox, self.pipeline, clock, chance, limits)
-        self.gateway = world.gateway = Gateway(self.pipeline, queue, leases, clock, limits)
-        self.timers = Timers(store, self.pipeline, self.gateway, queue, leases, plans, clock, chance, limits)
-        self.timers.keeps_leases = route is None
-        self.gateway.has_jobs = route is None
-        self._services: list[asyncio.Task[None]] = []
+        self.life = life = Life(store, queue, clock, chance, limits, plans, reach, route)
+        """The parts behind the use-cases."""
+        self.pipeline = life.pipeline
+        self.gateway = life.gateway
+        self.timers = life.timers
+        self.outgoing = life.outgoing
+        self.incoming = life.incoming
+        self._waits = life.waits
 
-    # --- life ----------------------------------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Recover what the last process left, then serve while the block runs."""
-        pipeline = asyncio.create_task(self.pipeline.run(), name="pipeline")
-        try:
-            await self.timers.recover()
-        except BaseException:
-            pipeline.cancel()
-            raise
-        services = [asyncio.create_task(self.timers.run(), name="timers")]
-        if self.outgoing is not None and self.incoming is not None:
-            services.append(asyncio.create_task(self.outgoing.run(self.pipeline), name="outgoing"))
-            services.append(asyncio.create_task(self.incoming.run(), name="incoming"))
-        self._services = [pipeline, *services]
-        try:
-            yield
-        finally:
-            self.shut()
-            for service in services:
-                service.cancel()
-            with contextlib.suppress(OrchestratorError):
-                # So that the next process knows what is in workers' hands.
-                await self.timers.record_leases()
-                if self.outgoing is not None:
-                    await self.outgoing.note_sent()
-            self.pipeline.close()
-            await asyncio.wait([pipeline, *services])
-
-    def shut(self) -> None:
-        """Answer everyone who waits; nothing new begins to wait."""
-        self.gateway.shut()
-        self._waits.shut()
-
-    def check_ready(self) -> None:
-        """Raise Unavailable when the process does not take work."""
-        for service in self._services:
-            if service.done():
-                raise Unavailable(f"the {service.get_name()} service has stopped; the log says why")
-        if not self._services:
-            raise Unavailable("the orchestrator is starting")
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """See `Life.running`."""
+        return self.life.running()
 
     # --- workflows -----------------------------------------------------------------------------------------------
 

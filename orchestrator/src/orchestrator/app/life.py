@@ -1,0 +1,108 @@
+"""The parts of one process, how they hang together, and their life from start to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from orchestrator.app.gateway import Gateway
+from orchestrator.app.incoming import Incoming
+from orchestrator.app.lease import Leases
+from orchestrator.app.outgoing import RESEND_AFTER, Outgoing
+from orchestrator.app.pipeline import Pipeline, Point
+from orchestrator.app.plans import Plans
+from orchestrator.app.timers import Timers
+from orchestrator.app.waits import Waits
+from orchestrator.app.world import BrokerWorld, QueueWorld
+from orchestrator.model.errors import OrchestratorError, Unavailable
+from orchestrator.model.limits import Limits
+from orchestrator.ports.broker import Broker
+from orchestrator.ports.clock import Chance, Clock
+from orchestrator.ports.outbox import Outbox
+from orchestrator.ports.queue import JobQueue
+from orchestrator.ports.store import Store
+
+
+class Route(NamedTuple):
+    """The way of jobs through a broker; without one they go by this process's own queue."""
+
+    broker: Broker
+    outbox: Outbox
+
+
+class Life:
+    """The parts of one process over its ports. `running` is their life."""
+
+    def __init__(
+        self,
+        store: Store,
+        queue: JobQueue,
+        clock: Clock,
+        chance: Chance,
+        limits: Limits,
+        plans: Plans,
+        reach: Callable[[Point], None],
+        route: Route | None,
+    ) -> None:
+        self.waits = Waits(limits)
+        self.outgoing: Outgoing | None = None
+        self.incoming: Incoming | None = None
+        world = QueueWorld(self.waits)
+        leases = Leases()
+        if route is None:
+            self.pipeline = Pipeline(store, plans, clock, chance, limits, world, reach)
+        else:
+            self.outgoing = Outgoing(route.broker, route.outbox, clock)
+            broker_world = BrokerWorld(self.waits, self.outgoing)
+            self.pipeline = Pipeline(store, plans, clock, chance, limits, broker_world, reach, RESEND_AFTER)
+            self.incoming = Incoming(route.broker, route.outbox, self.pipeline, clock, chance, limits)
+        self.gateway = world.gateway = Gateway(self.pipeline, queue, leases, clock, limits)
+        self.timers = Timers(store, self.pipeline, self.gateway, queue, leases, plans, clock, chance, limits)
+        self.timers.keeps_leases = route is None
+        self.gateway.has_jobs = route is None
+        self.services: list[asyncio.Task[None]] = []
+        """What has to run as long as the process does."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Recover what the last process left, then serve while the block runs."""
+        pipeline = asyncio.create_task(self.pipeline.run(), name="pipeline")
+        try:
+            await self.timers.recover()
+        except BaseException:
+            pipeline.cancel()
+            raise
+        services = [asyncio.create_task(self.timers.run(), name="timers")]
+        if self.outgoing is not None and self.incoming is not None:
+            services.append(asyncio.create_task(self.outgoing.run(self.pipeline), name="outgoing"))
+            services.append(asyncio.create_task(self.incoming.run(), name="incoming"))
+        self.services = [pipeline, *services]
+        try:
+            yield
+        finally:
+            self.shut()
+            for service in services:
+                service.cancel()
+            with contextlib.suppress(OrchestratorError):
+                # So that the next process knows what is in workers' hands.
+                await self.timers.record_leases()
+                if self.outgoing is not None:
+                    await self.outgoing.note_sent()
+            self.pipeline.close()
+            await asyncio.wait([pipeline, *services])
+
+    def shut(self) -> None:
+        """Answer everyone who waits; nothing new begins to wait."""
+        self.gateway.shut()
+        self.waits.shut()
+
+    def check_ready(self) -> None:
+        """Raise Unavailable when the process does not take work."""
+        for service in self.services:
+            if service.done():
+                raise Unavailable(f"the {service.get_name()} service has stopped; the log says why")
+        if not self.services:
+            raise Unavailable("the orchestrator is starting")
