@@ -1,113 +1,161 @@
-"""HTTP to one orchestrator, by aiohttp: what a worker's transport and the clients share."""
+"""HTTP to one orchestrator: what a worker's transport and the clients share."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import errno
-import io
 import random
+import re
+import ssl
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Final
+from urllib.parse import quote, unquote, urlsplit
 
-import aiohttp
-from yarl import URL
-
+from workersdk.connection import Connection, ConnectionClosedError, HttpError, Response, reason_of
 from workersdk.errors import InvalidUrlError
 from workersdk.version import USER_AGENT
 
+__all__ = ["Backoff", "Http", "HttpError", "Response"]
+
 CONNECT_TIMEOUT_S: Final = 10.0
+KEPT_S: Final = 15.0
+"""How long a connection without a request is kept: less than orchestrators and balancers keep theirs."""
 PAUSE_S_FIRST: Final = 0.1
 PAUSE_S_MAX: Final = 10.0
 
-# aiohttp warns of larger bodies that are given as bytes; as a file it sends them piece by piece.
-_BODY_BYTES_AT_ONCE: Final = 1024 * 1024
-_NOT_SENT: Final = ("Accept-Encoding",)
-
-
-class HttpError(Exception):
-    """There is no answer: no connection, a connection lost, a time-out, or something that is not HTTP."""
-
-
-class Response(NamedTuple):
-    """An answer, read to its end. Names of headers are found in any case."""
-
-    status: int
-    reason: str
-    headers: Mapping[str, str]
-    body: bytes
+_PORTS: Final = {"http": 80, "https": 443}
+_HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_abandoned: Final[list[object]] = []
+"""Connections of the process that this one was forked from. Never let go: that would reach into the parent's loop."""
 
 
 class Http:
     """Requests to one orchestrator, over kept connections.
 
-    It follows no redirects, keeps no cookies and looks for no proxy in the environment. The session is opened with the
-    first request, on the loop that is running then.
+    It follows no redirects, keeps no cookies and looks for no proxy in the environment. Connections are opened as
+    requests need them, on the loop that is running then.
     """
 
     def __init__(self, url: str) -> None:
         """Read `http://host:port/prefix` or `https://user:password@host`. Raises `InvalidUrlError`."""
         try:
-            given = URL(url)
-            host = given.host
+            given = urlsplit(url)
+            host, port = given.hostname, given.port
+            self._host = (host or "").encode("idna").decode("ascii") if host and ":" not in host else host or ""
         except ValueError as error:
             raise InvalidUrlError(f"{url!r} is not an address of an orchestrator: {error}") from None
-        if given.scheme not in ("http", "https") or not host:
+        if given.scheme not in _PORTS or not self._host:
             raise InvalidUrlError(f"{url!r} is not an address of an orchestrator, such as http://127.0.0.1:8080")
-        self.prefix = given.raw_path.rstrip("/")
-        self.address = f"{given.origin()}{self.prefix}"
-        self._headers = {"User-Agent": USER_AGENT, "Accept": "application/json", "Content-Type": "application/json"}
-        if given.user is not None:
-            pair = f"{given.user}:{given.password or ''}"
-            self._headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
-        self._session: aiohttp.ClientSession | None = None
-
-    def url(self, target: str) -> URL:
-        """Return the URL of a path, with its query, that is written as it travels."""
-        return URL(self.address + target, encoded=True)
+        self._is_tls = given.scheme == "https"
+        self._port = _PORTS[given.scheme] if port is None else port
+        shown = f"[{self._host}]" if ":" in self._host else self._host
+        if self._port != _PORTS[given.scheme]:
+            shown += f":{self._port}"
+        self.prefix = quote(given.path, safe="/%:@!$&'()*+,;=~-._").rstrip("/")
+        self.address = f"{given.scheme}://{shown}{self.prefix}"
+        headers = {"Host": shown, "User-Agent": USER_AGENT, "Accept": "application/json"}
+        headers["Content-Type"] = "application/json"
+        if given.username is not None:
+            pair = f"{unquote(given.username)}:{unquote(given.password or '')}"
+            headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+        self._headers = _lines(headers)
+        self._tls: ssl.SSLContext | None = None
+        self._connections: set[Connection] = set()
+        self._idle: list[Connection] = []
 
     async def request(
         self,
         method: str,
-        url: URL,
+        target: str,
         body: bytes | None = None,
         *,
         timeout: float,
         headers: Mapping[str, str] | None = None,
         is_repeatable: bool = True,
     ) -> Response:
-        """Send one request and read its answer. `timeout` in seconds is for the whole of it. Raises `HttpError`.
+        """Send one request and read its answer.
 
         One that is not repeatable goes out on a connection of its own: when a kept one breaks, nobody knows what was
         done. A cancelled request closes its connection, so that the orchestrator sees that nobody waits any more.
+
+        Args:
+            method: such as POST.
+            target: the path below the address, with its query, as it travels.
+            body: JSON; None for none.
+            timeout: seconds, for the whole of it.
+            headers: further ones.
+            is_repeatable: whether it does no harm to send it twice.
+
+        Raises:
+            HttpError: there is no answer.
+            ValueError: a header cannot be sent.
         """
-        if not is_repeatable:
-            async with self._open() as session:
-                return await _exchange(session, method, url, body, timeout, headers)
-        if self._session is None:
-            self._session = self._open()
-        return await _exchange(self._session, method, url, body, timeout, headers)
+        more = b"" if headers is None else _lines(headers)
+        length = b"" if body is None and method in ("GET", "DELETE") else b"Content-Length: %d\r\n" % len(body or b"")
+        line = f"{method} {self.prefix}{target} HTTP/1.1\r\n".encode("ascii")
+        head = b"%b%b%b%b\r\n" % (line, self._headers, more, length)
+        until = asyncio.get_running_loop().time() + timeout
+        kept = self._take() if is_repeatable else None
+        if kept is not None:
+            try:
+                return await self._exchange(kept, head, body, timeout)
+            except ConnectionClosedError:
+                pass  # it was closed as the request left, as kept connections are: a new one will do
+        connection = await self._connect(min(CONNECT_TIMEOUT_S, timeout))
+        left = max(0.001, until - asyncio.get_running_loop().time())
+        try:
+            return await self._exchange(connection, head, body, left, is_kept=is_repeatable)
+        finally:
+            if not is_repeatable:
+                connection.close()
 
     async def close(self) -> None:
         """Close the connections. The next request opens new ones."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        connections, self._connections = self._connections, set()
+        self._idle.clear()
+        for connection in connections:
+            connection.close()
+        if connections:
+            await asyncio.wait([connection.closed for connection in connections], timeout=1)
 
     def abandon(self) -> None:
         """Forget the connections without touching them: they are another process's, or their loop has ended."""
-        session, self._session = self._session, None
-        if session is not None:
-            session.detach()
+        _abandoned.append((self._connections, self._idle))
+        self._connections, self._idle = set(), []
 
-    def _open(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=_Connector(limit=0),
-            headers=self._headers,
-            skip_auto_headers=_NOT_SENT,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+    def _take(self) -> Connection | None:
+        """Give the connection that was used last: the others grow old, and are closed."""
+        oldest = asyncio.get_running_loop().time() - KEPT_S
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_usable and connection.idle_since >= oldest:
+                return connection
+            connection.close()
+        return None
+
+    async def _exchange(
+        self, connection: Connection, head: bytes, body: bytes | None, timeout: float, *, is_kept: bool = True
+    ) -> Response:
+        response = await connection.exchange(head, body or b"", timeout)
+        if is_kept and connection.is_usable:
+            self._idle.append(connection)
+        return response
+
+    async def _connect(self, timeout: float) -> Connection:
+        if self._is_tls and self._tls is None:
+            self._tls = ssl.create_default_context()
+        loop = asyncio.get_running_loop()
+        try:
+            _, connection = await asyncio.wait_for(
+                loop.create_connection(Connection, self._host, self._port, ssl=self._tls), timeout
+            )
+        except (asyncio.TimeoutError, TimeoutError):
+            raise HttpError(f"no connection within {timeout:g} s") from None
+        except OSError as error:
+            raise HttpError(reason_of(error)) from error
+        self._connections.add(connection)
+        connection.closed.add_done_callback(lambda _: self._connections.discard(connection))
+        return connection
 
 
 class Backoff:
@@ -130,40 +178,9 @@ class Backoff:
         self._count = 0
 
 
-class _Connector(aiohttp.TCPConnector):
-    # aiohttp's own closes forgotten connections here. After a fork that would reach into the parent's event loop.
-    def __del__(self, _warnings: Any = None) -> None:
-        pass
-
-
-async def _exchange(
-    session: aiohttp.ClientSession,
-    method: str,
-    url: URL,
-    body: bytes | None,
-    timeout: float,
-    headers: Mapping[str, str] | None,
-) -> Response:
-    data = io.BytesIO(body) if body is not None and len(body) > _BODY_BYTES_AT_ONCE else body
-    try:
-        answer = await session.request(
-            method, url, data=data, headers=headers, timeout=_time_out(timeout), allow_redirects=False
-        )
-        content = await answer.read()
-    except (asyncio.TimeoutError, TimeoutError):
-        raise HttpError(f"no answer within {timeout:g} s") from None
-    except (aiohttp.ClientError, OSError) as error:
-        raise HttpError(_reason(error)) from error
-    return Response(answer.status, answer.reason or "", answer.headers, content)
-
-
-@lru_cache(maxsize=64)
-def _time_out(seconds: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_TIMEOUT_S)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.errno == errno.ECONNREFUSED:
-        return "connection refused"
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return " ".join(text.split()) or type(error).__name__
+def _lines(headers: Mapping[str, str]) -> bytes:
+    """Write headers as they travel. Raises ValueError for a value that would end its line."""
+    for name, value in headers.items():
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"{name} has a character that no header may have: {value!r}")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")

@@ -92,14 +92,13 @@ class Rest:
         timeout: float,
         is_repeatable: bool,
     ) -> Response:
-        url = self._http.url(target)
         content = None if body is None else codec.dumps(body)
         backoff = Backoff()
         for tries_left in reversed(range(TRIES_MAX if is_repeatable else 1)):
             pause = backoff.next()
             try:
                 response = await self._http.request(
-                    method, url, content, headers=headers, timeout=timeout, is_repeatable=is_repeatable
+                    method, target, content, headers=headers, timeout=timeout, is_repeatable=is_repeatable
                 )
             except HttpError as error:
                 if not tries_left:

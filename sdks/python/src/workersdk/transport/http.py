@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
-from yarl import URL
-
 from workersdk import codec
 from workersdk.http import Http, HttpError, Response
 from workersdk.transport import Answer, Hello, Pulse, Refused, Terms, TooLarge, Unavailable, WorkerUnknown
@@ -15,6 +13,7 @@ from workersdk.transport import Answer, Hello, Pulse, Refused, Terms, TooLarge, 
 CALL_TIMEOUT_S: Final = 10.0
 EXCHANGE_TIMEOUT_S: Final = 30.0
 PASSING_STATUSES: Final = frozenset({408, 425, 429})
+_WORKERS: Final = "/workers"
 
 
 class HttpTransport:
@@ -25,18 +24,14 @@ class HttpTransport:
 
     def __init__(self, url: str) -> None:
         self._http = Http(url)
-        self._register_url = self._http.url("/workers")
-        self._worker_url = self._exchange_url = self._heartbeat_url = self._register_url
+        self._worker = _WORKERS
 
     @property
     def address(self) -> str:
         return self._http.address
 
     async def register(self, hello: Hello) -> Terms:
-        path = "/workers/" + quote(hello.worker_id, safe=":@")
-        self._worker_url = self._http.url(path)
-        self._exchange_url = self._http.url(path + "/exchange")
-        self._heartbeat_url = self._http.url(path + "/heartbeat")
+        self._worker = f"{_WORKERS}/{quote(hello.worker_id, safe=':@')}"
         body: dict[str, Any] = {
             "workerId": hello.worker_id,
             "actions": list(hello.actions),
@@ -48,7 +43,7 @@ class HttpTransport:
         }
         if hello.lease is not None:
             body["lease"] = hello.lease
-        answer = await self._call("POST", self._register_url, codec.dumps(body), CALL_TIMEOUT_S)
+        answer = await self._call("POST", _WORKERS, codec.dumps(body), CALL_TIMEOUT_S)
         known = Terms()
         return Terms(
             lease=float(answer.get("lease", known.lease)),
@@ -62,7 +57,7 @@ class HttpTransport:
     async def exchange(self, results: Sequence[bytes], capacity: int, wait: float) -> Answer:
         body = b'"capacity":%d,"wait":%s}' % (capacity, repr(wait).encode())
         body = b'{"results":[%s],%s' % (b",".join(results), body) if results else b"{" + body
-        answer = await self._call("POST", self._exchange_url, body, wait + EXCHANGE_TIMEOUT_S)
+        answer = await self._call("POST", self._worker + "/exchange", body, wait + EXCHANGE_TIMEOUT_S)
         return Answer(
             jobs=answer.get("jobs") or (),
             cancelled=answer.get("cancelled") or (),
@@ -72,7 +67,7 @@ class HttpTransport:
 
     async def heartbeat(self, in_flight: Sequence[bytes]) -> Pulse:
         body = b'{"inFlight":[%s]}' % b",".join(in_flight)
-        answer = await self._call("POST", self._heartbeat_url, body, CALL_TIMEOUT_S)
+        answer = await self._call("POST", self._worker + "/heartbeat", body, CALL_TIMEOUT_S)
         return Pulse(
             cancelled=answer.get("cancelled") or (),
             unknown=answer.get("unknown") or (),
@@ -80,14 +75,14 @@ class HttpTransport:
         )
 
     async def leave(self, timeout: float) -> None:
-        await self._call("DELETE", self._worker_url, None, timeout)
+        await self._call("DELETE", self._worker, None, timeout)
 
     async def close(self) -> None:
         await self._http.close()
 
-    async def _call(self, method: str, url: URL, body: bytes | None, timeout: float) -> dict[str, Any]:
+    async def _call(self, method: str, target: str, body: bytes | None, timeout: float) -> dict[str, Any]:
         try:
-            response = await self._http.request(method, url, body, timeout=timeout)
+            response = await self._http.request(method, target, body, timeout=timeout)
         except HttpError as error:
             raise Unavailable(str(error)) from error
         if not 200 <= response.status < 300:
