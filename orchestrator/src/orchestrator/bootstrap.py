@@ -165,6 +165,7 @@ async def _open_parts(settings: Settings, plans: Plans, stack: AsyncExitStack) -
             mode=settings.topics,
             partitions=settings.partitions,
             replication=settings.replication,
+            properties=settings.kafka_properties,
         )
         route = Route(await stack.enter_async_context(open_broker(config)), PostgresOutbox(database))
     return PostgresStore(database), PostgresQueries(database), route

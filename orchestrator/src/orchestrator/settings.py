@@ -12,8 +12,9 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec.structs import fields
+from msgspec.structs import fields, replace
 
+from orchestrator.adapters.kafka import properties
 from orchestrator.model.limits import Limits
 
 PREFIX: Final = "ORCHESTRATOR_"
@@ -21,6 +22,8 @@ LOCAL_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _CONFIG: Final = PREFIX + "CONFIG"
 _CLIENT_VARIABLES: Final = frozenset({PREFIX + "URL", _CONFIG})
 """Variables with the prefix that are no settings of the server."""
+_PROPERTY: Final = PREFIX + properties.VARIABLE_PREFIX
+"""Begins the variables that set a property of the Kafka client."""
 
 
 class SettingsError(Exception):
@@ -42,6 +45,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """``host:port`` of Kafka brokers, with commas: jobs go out and results come in there. Needs a database."""
     kafka_prefix: str = ""
     """Put before the names of Kafka topics and groups: for several installations on one cluster."""
+    kafka_properties: dict[str, str] = {}
+    """Any property of the native Kafka client (librdkafka), such as ``security.protocol``; but for those on which the
+    promises rest."""
+    kafka_password_file: str = ""
+    """A file with the password of SASL, in place of the property ``sasl.password``."""
     topics: Literal["auto", "check", "off"] = "auto"
     """Whether missing Kafka topics are made at the start, are an error, or are not looked for."""
     partitions: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 12
@@ -56,6 +64,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The least severe log lines that are shown."""
     limits: Limits = Limits()
     """The named maxima."""
+
+    def __repr__(self) -> str:
+        """Leave out what may be secret."""
+        return f"Settings({self.host}:{self.port}, {self.place})"
 
     @property
     def names(self) -> frozenset[str] | None:
@@ -101,8 +113,13 @@ def load_settings(flags: Mapping[str, object], environ: Mapping[str, str], confi
     given = _Given()
     if config_file is not None:
         given.add_file(config_file)
+    given.add_shared(environ)
     for variable, value in environ.items():
-        if variable.startswith(PREFIX) and variable not in _CLIENT_VARIABLES:
+        if variable.startswith(_PROPERTY):
+            given.add_property(
+                properties.native_name(variable.removeprefix(_PROPERTY)), value, f"the variable {variable}"
+            )
+        elif variable.startswith(PREFIX) and variable not in _CLIENT_VARIABLES:
             given.add(variable.removeprefix(PREFIX).lower(), value, f"the variable {variable}")
     for name, flag in flags.items():
         if flag is not None:
@@ -111,10 +128,23 @@ def load_settings(flags: Mapping[str, object], environ: Mapping[str, str], confi
         settings = msgspec.convert({**given.values, "limits": given.limits}, Settings, strict=False, dec_hook=_convert)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$.")
-        name = path.rstrip("`").removeprefix("limits.")
+        name = path.rstrip("`").removeprefix("limits.").partition("[")[0]
         raise SettingsError(f"{given.sources[name]}: {name} is wrong: {reason}") from None
     _check_together(settings)
-    return settings
+    return _with_password(settings)
+
+
+def _with_password(settings: Settings) -> Settings:
+    """Read the password where a file has it."""
+    if not settings.kafka_password_file:
+        return settings
+    try:
+        password = Path(settings.kafka_password_file).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"kafka_password_file: {settings.kafka_password_file} cannot be read: {type(error).__name__}"
+        ) from None
+    return replace(settings, kafka_properties={**settings.kafka_properties, "sasl.password": password})
 
 
 def _check_together(settings: Settings) -> None:
@@ -161,8 +191,35 @@ class _Given:
         for name in limits:
             if name not in _LIMITS:
                 raise SettingsError(f"{path}: there is no limit {name!r}; docs/limits.md lists them")
+        table = content.pop("kafka_properties", {})
+        if not isinstance(table, dict):
+            raise SettingsError(f"{path}: kafka_properties is no table")
+        for name, value in table.items():
+            self.add_property(name, value, str(path))
         for name, value in {**content, **limits}.items():
             self.add(name, value, str(path))
+
+    def add_shared(self, environ: Mapping[str, str]) -> None:
+        """Take the variables that workers and other programs have for Kafka too; empty ones say nothing."""
+        for variable, native in properties.VARIABLES.items():
+            if environ.get(variable):
+                self.add_property(native, environ[variable], f"the variable {variable}")
+        if environ.get(properties.PASSWORD_FILE):
+            self.add("kafka_password_file", environ[properties.PASSWORD_FILE], "")
+        for variable, value in environ.items():
+            if variable.startswith(properties.VARIABLE_PREFIX):
+                name = properties.native_name(variable.removeprefix(properties.VARIABLE_PREFIX))
+                self.add_property(name, value, f"the variable {variable}")
+
+    def add_property(self, name: str, value: object, source: str) -> None:
+        """Take a property of the Kafka client; TOML has numbers and booleans too."""
+        if (why := properties.refusal(name)) is not None:
+            raise SettingsError(f"{source}: {why}")
+        if not isinstance(value, str | int | float):
+            raise SettingsError(f"{source}: the Kafka property {name} is neither text, number nor boolean")
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        self.values.setdefault("kafka_properties", {})[name] = text
+        self.sources["kafka_properties"] = source
 
     def add(self, name: str, value: object, source: str) -> None:
         if name in _LIMITS:

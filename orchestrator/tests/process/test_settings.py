@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.adapters.kafka.config import KafkaConfig
+from orchestrator.adapters.kafka.properties import REFUSED, without_secrets
 from orchestrator.model.limits import Limits
 from orchestrator.settings import Settings, SettingsError, load_settings
 
@@ -183,3 +186,81 @@ def test_a_limit_may_stand_beside_the_table_of_limits(tmp_path: Path) -> None:
     path.write_text("json_depth_max = 12", "utf-8")
     settings: Any = load_settings({}, {}, path)
     assert settings.limits.json_depth_max == 12
+
+
+PROPERTIES = """
+[kafka_properties]
+"security.protocol" = "SASL_SSL"
+"socket.keepalive.enable" = true
+"session.timeout.ms" = 20000
+"sasl.password" = "in the file"
+"""
+
+
+def test_properties_of_the_kafka_client_come_from_a_table_and_from_variables(tmp_path: Path) -> None:
+    path = tmp_path / "orchestrator.toml"
+    path.write_text(PROPERTIES, "utf-8")
+    (tmp_path / "password").write_text("from a file\n", "utf-8")
+    environ = {
+        "KAFKA_SASL_USERNAME": "me",
+        "KAFKA_SASL_MECHANISM": "",
+        "KAFKA_SSL_CA": "/ca.pem",
+        "KAFKA_PROP_FETCH_WAIT_MAX_MS": "50",
+        "ORCHESTRATOR_KAFKA_PROP_FETCH_WAIT_MAX_MS": "60",
+        "ORCHESTRATOR_KAFKA_PROP_LOG_LEVEL": "4",
+        "KAFKA_SASL_PASSWORD_FILE": str(tmp_path / "password"),
+    }
+    settings = load_settings({}, environ, path)
+    assert settings.kafka_properties == {
+        "security.protocol": "SASL_SSL",
+        "socket.keepalive.enable": "true",
+        "session.timeout.ms": "20000",
+        "sasl.username": "me",
+        "ssl.ca.location": "/ca.pem",
+        "fetch.wait.max.ms": "60",
+        "log_level": "4",
+        "sasl.password": "from a file",
+    }
+    assert "from a file" not in repr(settings)
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_what_the_promises_rest_on_cannot_be_set(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "orchestrator.toml"
+    path.write_text(f'[kafka_properties]\n"{name}" = "x"\n', "utf-8")
+    variable = name.upper().replace(".", "_")
+    for environ in ({f"ORCHESTRATOR_KAFKA_PROP_{variable}": "x"}, {f"KAFKA_PROP_{variable}": "x"}):
+        said = refusal({}, environ)
+        assert f"the Kafka property {name} cannot be set: {REFUSED[name]}" in said
+        assert next(iter(environ)) in said
+    assert REFUSED[name] in refusal({}, {}, path)
+    with pytest.raises(ValueError, match=re.escape(name)):
+        KafkaConfig(servers="kafka:9092", properties={name: "x"})
+
+
+def test_a_property_that_is_no_plain_value_or_a_password_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "orchestrator.toml"
+    path.write_text("[kafka_properties]\ndebug = [1]\n", "utf-8")
+    assert "the Kafka property debug is neither text" in refusal({}, {}, path)
+    path.write_text("kafka_properties = 1\n", "utf-8")
+    assert "kafka_properties is no table" in refusal({}, {}, path)
+    missing = str(tmp_path / "missing")
+    for variable in ("ORCHESTRATOR_KAFKA_PASSWORD_FILE", "KAFKA_SASL_PASSWORD_FILE"):
+        assert f"kafka_password_file: {missing} cannot be read" in refusal({}, {variable: missing})
+
+
+def test_with_the_newer_protocol_of_groups_the_client_gets_nothing_that_it_would_refuse() -> None:
+    ours = {"session.timeout.ms": 1, "heartbeat.interval.ms": 1, "partition.assignment.strategy": "x", "debug": "a"}
+    config = KafkaConfig(servers="kafka:9092", properties={"group.protocol": "consumer", "client.id": "me"})
+    assert config.client("x", ours) == {
+        "bootstrap.servers": "kafka:9092",
+        "client.id": "me",
+        "log_level": 3,
+        "debug": "a",
+        "group.protocol": "consumer",
+    }
+
+
+def test_secrets_are_taken_out_of_what_the_client_says() -> None:
+    given = {"sasl.password": "hunter22", "ssl.key.pem": "BEGIN", "sasl.username": "hunter", "ssl.key.password": "ab"}
+    assert without_secrets("hunter22 BEGIN hunter ab", given) == "*** *** hunter ab"

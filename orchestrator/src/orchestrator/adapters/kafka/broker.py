@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import asynccontextmanager
 
 import msgspec
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from orchestrator.adapters.kafka import dead_letters
 from orchestrator.adapters.kafka.config import KafkaConfig
 from orchestrator.adapters.kafka.consumer import KafkaInbox
 from orchestrator.adapters.kafka.producer import Records
+from orchestrator.adapters.kafka.properties import without_secrets
 from orchestrator.adapters.kafka.readers import Readers
 from orchestrator.adapters.kafka.topics import prepare
 from orchestrator.model.dead_letter import DeadLetter
@@ -37,10 +38,14 @@ class KafkaBroker:
         self._job_partitions = partitions.get(config.topics.jobs, 1)
         self._letter_partitions = partitions.get(config.topics.dead_letters, 1)
         self._next_partition = 0
-        self._records = Records(config)
         self._readers = Readers(config)
-        self.results = KafkaInbox(config, config.topics.results)
-        self.heartbeats = KafkaInbox(config, config.topics.heartbeats)
+        self._records = Records(config)
+        try:
+            self.results = KafkaInbox(config, config.topics.results)
+            self.heartbeats = KafkaInbox(config, config.topics.heartbeats)
+        except BaseException:
+            self._records.close()
+            raise
 
     def send(self, jobs: Sequence[Job], on_sent: Callable[[list[Sent]], None]) -> None:
         """See `ports.broker.Broker.send`."""
@@ -131,9 +136,16 @@ async def open_broker(config: KafkaConfig) -> AsyncIterator[KafkaBroker]:
     """Connect, with the topics in place.
 
     Raises:
-        Unavailable: the cluster does not answer, or a topic is missing.
+        Unavailable: the cluster does not answer, or a topic is missing, or the client does not take its properties.
     """
-    broker = KafkaBroker(config, await asyncio.to_thread(prepare, config))
+    try:
+        broker = KafkaBroker(config, await asyncio.to_thread(prepare, config))
+    except (KafkaException, TypeError, ValueError) as error:
+        first = error.args[0] if error.args else error
+        reason = first.str() if isinstance(first, KafkaError) else str(first)
+        raise Unavailable(
+            f"Kafka's client does not take its properties: {without_secrets(reason, config.properties)}"
+        ) from None
     try:
         yield broker
     finally:

@@ -8,6 +8,8 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec.structs import astuple
 
+from orchestrator.adapters.kafka.properties import merged, refusal
+
 GROUP: Final = "workflow-orchestrator"
 """The consumer group of all processes of the orchestrator; that of their reading of a topic is ``<group>.<topic>``."""
 WORKER_GROUP_PREFIX: Final = "workflow-worker."
@@ -27,9 +29,6 @@ TAKE_MAX: Final = 2_000
 """Records given at a time."""
 PREFETCH_KIB: Final = 16 * 1024
 """Records fetched ahead, for each partition's queue together."""
-
-_OURS: Final = frozenset({"enable.auto.commit", "enable.auto.offset.store", "group.id", "acks", "enable.idempotence"})
-"""What correctness rests on, and nobody may set."""
 
 
 class Topics(msgspec.Struct, frozen=True):
@@ -59,7 +58,7 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     replication: int = -1
     """Copies of a topic that is made here; -1 takes the cluster's default."""
     properties: Mapping[str, str] = {}
-    """Any property of the native client, such as ``security.protocol``."""
+    """Any property of the native client, such as ``security.protocol``; see `properties` for those that are refused."""
     prefix: str = ""
     """Put before the names of consumer groups, as it is before those of topics."""
 
@@ -75,15 +74,19 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in self.properties:
-            if name in _OURS:
-                raise ValueError(f"{name} cannot be set: that nothing is lost rests on it")
+            if (why := refusal(name)) is not None:
+                raise ValueError(why)
+
+    def __repr__(self) -> str:
+        """Leave the properties out: passwords are among them."""
+        return f"KafkaConfig({self.servers!r}, prefix={self.prefix!r})"
 
     def client(self, name: str, more: Mapping[str, object]) -> dict[str, Any]:
         """Give the configuration of a client."""
-        return {
+        ours = {
             "bootstrap.servers": self.servers,
             "client.id": f"orchestrator-{name}",
             "log_level": 3,
             **more,
-            **self.properties,
         }
+        return merged(ours, self.properties)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from time import monotonic
 from typing import Final
@@ -11,12 +12,16 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from orchestrator.adapters.kafka.config import CALL_SECONDS, RECORD_BYTES_MAX, KafkaConfig
+from orchestrator.adapters.kafka.properties import without_secrets
 from orchestrator.model.errors import Unavailable
 
 _log = logging.getLogger(__name__)
 
 START_SECONDS: Final = 30.0
 """How long a start waits for the cluster."""
+_FIRST_SECONDS: Final = (1.0, 2.0, 5.0)
+"""The first questions are short, so that a refusal is known soon."""
+_REFUSED: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})  # noqa: SLF001 - their names
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 24 * _HOUR_MS
 _RETENTION_MS: Final = {"jobs": 7 * _DAY_MS, "results": 7 * _DAY_MS, "dead_letters": 30 * _DAY_MS}
@@ -29,33 +34,43 @@ def prepare(config: KafkaConfig) -> dict[str, int]:
     Raises:
         Unavailable: the cluster does not answer, a topic is missing, or may not be made.
     """
-    admin = AdminClient(config.client("admin", {}))
+    refusals: list[KafkaError] = []
+    admin = AdminClient(config.client("admin", {"error_cb": refusals.append}))
     names = {
         kind: getattr(config.topics, kind) for kind in ("jobs", "results", "heartbeats", "control", "dead_letters")
     }
-    found = _wait_for(admin, config)
+    found = _wait_for(admin, config, refusals)
     missing = {kind: name for kind, name in names.items() if name not in found}
     if missing and config.mode == "check":
         raise Unavailable(f"Kafka has no topic {', '.join(missing.values())}; make it, or start with --topics auto")
     if missing and config.mode == "auto":
         _make(admin, config, missing)
-        found = _wait_for(admin, config, set(names.values()))
+        found = _wait_for(admin, config, refusals, set(names.values()))
     return found
 
 
-def _wait_for(admin: AdminClient, config: KafkaConfig, wanted: set[str] | None = None) -> dict[str, int]:
-    """Wait until the cluster answers, and has what is wanted."""
+def _wait_for(
+    admin: AdminClient, config: KafkaConfig, refusals: list[KafkaError], wanted: set[str] | None = None
+) -> dict[str, int]:
+    """Wait until the cluster answers, and has what is wanted. One that refuses us is not asked again."""
     deadline = monotonic() + START_SECONDS
     reason = ""
-    while monotonic() < deadline:
+    for seconds in itertools.chain(_FIRST_SECONDS, itertools.repeat(CALL_SECONDS)):
         try:
-            listed = admin.list_topics(timeout=min(CALL_SECONDS, START_SECONDS))
+            listed = admin.list_topics(timeout=seconds)
         except KafkaException as error:
-            reason = str(error)
-            continue
-        found = {name: len(topic.partitions) for name, topic in listed.topics.items() if topic.partitions}
-        if wanted is None or wanted <= found.keys():
-            return found
+            reason = error.args[0].str()
+            admin.poll(0)
+            for refusal in refusals:
+                reason = without_secrets(refusal.str(), config.properties)
+                if refusal.code() in _REFUSED:
+                    raise Unavailable(f"Kafka at {config.servers} refuses this client: {reason}") from None
+        else:
+            found = {name: len(topic.partitions) for name, topic in listed.topics.items() if topic.partitions}
+            if wanted is None or wanted <= found.keys():
+                return found
+        if monotonic() >= deadline:
+            break
     raise Unavailable(f"Kafka at {config.servers} does not answer within {START_SECONDS:g} s: {reason}")
 
 
