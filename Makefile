@@ -93,6 +93,7 @@ fmt: setup ## Format, and mend what can be mended
 
 docs: $(DEV_ENV) ## Write the pages that are made from the source
 	@cd orchestrator && .venv/bin/python -m tests.architecture.limits_page
+	@cd orchestrator && .venv/bin/python -m tests.architecture.failpoints_page
 	@cd orchestrator && .venv/bin/python -m tests.engine.state_diagram
 
 bench: $(DEV_ENV) ## Measure: ARGS="--help" says what

@@ -17,6 +17,8 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from orchestrator.adapters.embedded import EmbeddedQueue
+from orchestrator.adapters.failpoints.armed import Failpoints
+from orchestrator.adapters.failpoints.ports import armed_broker, armed_outbox, armed_store
 from orchestrator.adapters.kafka.broker import open_broker
 from orchestrator.adapters.kafka.config import KafkaConfig, Topics
 from orchestrator.adapters.postgres.alone import only_process
@@ -130,8 +132,13 @@ async def open_orchestrator(settings: Settings) -> AsyncIterator[Orchestrator]:
     """Build the profile that the settings mean, recovered and running."""
     limits = settings.limits
     plans = Plans()
+    points = Failpoints.parse(settings.failpoints)
     async with AsyncExitStack() as stack:
         store, queries, route = await _open_parts(settings, plans, stack)
+        if settings.failpoints:
+            points.warn()
+            store = armed_store(store, points)
+            route = route and Route(armed_broker(route.broker, points), armed_outbox(route.outbox, points))
         orchestrator = Orchestrator(
             store=store,
             queries=queries,
@@ -140,6 +147,7 @@ async def open_orchestrator(settings: Settings) -> AsyncIterator[Orchestrator]:
             chance=SystemChance(),
             limits=limits,
             plans=plans,
+            reach=points.reach if settings.failpoints else _pass,
             route=route,
         )
         await stack.enter_async_context(orchestrator.running())
@@ -169,6 +177,10 @@ async def _open_parts(settings: Settings, plans: Plans, stack: AsyncExitStack) -
         )
         route = Route(await stack.enter_async_context(open_broker(config)), PostgresOutbox(database))
     return PostgresStore(database), PostgresQueries(database), route
+
+
+def _pass(point: str) -> None:
+    """What a point of the pipeline is where nothing is armed."""
 
 
 def url_of(settings: Settings) -> str:

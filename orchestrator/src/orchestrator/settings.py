@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec.structs import fields, replace
 
+from orchestrator.adapters.failpoints.armed import Failpoints, FailpointsNotValid
 from orchestrator.adapters.kafka import properties
 from orchestrator.model.limits import Limits
 
@@ -62,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Further names under which the server may be called, with commas; ``*`` takes any."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe log lines that are shown."""
+    failpoints: str = ""
+    """Faults on purpose, for tests: ``name=action@nth``, with commas. Taken from the variable only."""
     limits: Limits = Limits()
     """The named maxima."""
 
@@ -93,6 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.host in LOCAL_HOSTS
 
 
+_VARIABLE_ONLY: Final = "failpoints"
 _LIMITS: Final = frozenset(field.name for field in fields(Limits))
 _SETTINGS: Final = frozenset(field.name for field in fields(Settings)) - {"limits"}
 
@@ -158,6 +162,10 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(
             "kafka needs a database: what goes through it is kept in PostgreSQL, where all processes see it"
         )
+    try:
+        Failpoints.parse(settings.failpoints)
+    except FailpointsNotValid as error:
+        raise SettingsError(f"failpoints: {error}") from None
     for less, more in (
         ("list_limit_default", "list_limit_max"),
         ("lease_seconds_default", "lease_seconds_max"),
@@ -196,6 +204,8 @@ class _Given:
             raise SettingsError(f"{path}: kafka_properties is no table")
         for name, value in table.items():
             self.add_property(name, value, str(path))
+        if _VARIABLE_ONLY in content:
+            raise SettingsError(f"{path}: {_VARIABLE_ONLY} can be set by ORCHESTRATOR_FAILPOINTS only: a file stays")
         for name, value in {**content, **limits}.items():
             self.add(name, value, str(path))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from orchestrator.model.limits import Limits
-from tests.architecture import limits_page
+from tests.architecture import failpoints_page, limits_page
 
 
 def test_the_page_of_limits_is_fresh() -> None:
@@ -19,3 +19,8 @@ def test_every_limit_is_on_the_page_with_its_default() -> None:
         assert row, f"{field.name} is not on the page"
         assert f"`ORCHESTRATOR_{field.name.upper()}`" in row
         assert f"`{field.default:.0f}`" in row
+
+
+def test_the_page_of_failpoints_is_fresh() -> None:
+    page = failpoints_page.PAGE.read_text("utf-8")
+    assert page == failpoints_page.render(), "docs/failpoints.md is stale: run `make docs`"

@@ -1,0 +1,82 @@
+"""All failpoints: the points of the pipeline, and each call of a port that it or its services make.
+
+The calls are read from the ports, so that a new method of one is a failpoint from its first day.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from orchestrator.ports.broker import Broker, Inbox
+from orchestrator.ports.outbox import Outbox
+from orchestrator.ports.store import Store, Transaction
+
+KILL: Final = "kill"
+ERROR: Final = "error"
+DELAY: Final = "delay"
+DONE_THEN_ERROR: Final = "done-then-error"
+DONE_THEN_KILL: Final = "done-then-kill"
+
+ACTIONS: Final = {
+    KILL: "the process dies at once, as by `kill -9`, before anything is done",
+    ERROR: "nothing is done, and the caller is told that it failed",
+    DELAY: "it is done so many seconds later: `delay:0.5`",
+    DONE_THEN_ERROR: "it is done, and the caller is told that it failed, as by an answer that is lost",
+    DONE_THEN_KILL: "it is done, and then the process dies at once",
+}
+"""What can happen at a failpoint."""
+
+_POINT: Final = (KILL, ERROR, DELAY)
+_CALL: Final = tuple(ACTIONS)
+_WORDLESS: Final = (KILL, ERROR, DELAY, DONE_THEN_KILL)
+"""Of a call that tells its caller nothing: whether it failed before or after makes no difference to anybody."""
+_TAKE: Final = (KILL, DELAY, DONE_THEN_KILL)
+"""Of a call that waits as long as it takes, and does not fail."""
+
+
+class Failpoint(msgspec.Struct, frozen=True):
+    """One place, and what can happen there."""
+
+    name: str
+    meaning: str
+    actions: tuple[str, ...]
+
+
+def _points() -> Iterator[Failpoint]:
+    for name, meaning in (
+        ("batch.begun", "A batch has its transaction, and has read nothing yet."),
+        ("batch.written", "A batch has written all that it decided, and has not committed."),
+        ("batch.committed", "A batch has committed, and nobody knows yet."),
+        ("batch.published", "What a batch decided is handed over, and nobody has an answer yet."),
+    ):
+        yield Failpoint(name, meaning, _POINT)
+
+
+def _calls(prefix: str, port: type) -> Iterator[Failpoint]:
+    for name, method in vars(port).items():
+        if inspect.iscoroutinefunction(method) and not name.startswith("_"):
+            meaning = " ".join((inspect.getdoc(method) or "").split("\n\n", 1)[0].split())
+            yield Failpoint(f"{prefix}.{name}", meaning, _TAKE if name == "take" else _CALL)
+
+
+def _all() -> Iterator[Failpoint]:
+    yield from _points()
+    yield Failpoint("transaction.begin", "Open a transaction.", _CALL)
+    yield from _calls("transaction", Transaction)
+    yield Failpoint("transaction.commit", "Make a transaction durable.", _CALL)
+    yield from _calls("store", Store)
+    yield Failpoint("broker.send", "Hand jobs over without waiting.", _CALL)
+    yield Failpoint("broker.stop", "Tell workers to stop attempts.", _WORDLESS)
+    yield from _calls("broker", Broker)
+    for inbox in ("results", "heartbeats"):
+        yield from _calls(inbox, Inbox)
+        yield Failpoint(f"{inbox}.done", "Say that what was taken is durable.", _WORDLESS)
+    yield from _calls("outbox", Outbox)
+
+
+FAILPOINTS: Final = {point.name: point for point in _all()}
+"""By name, in the order in which a job meets them."""

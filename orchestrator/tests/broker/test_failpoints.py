@@ -1,0 +1,90 @@
+"""Every failpoint is one that processes come to: none is a name only."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.adapters.failpoints.armed import Failpoints
+from orchestrator.adapters.failpoints.names import FAILPOINTS
+from orchestrator.app import incoming, timers
+from orchestrator.app.orchestrator import Orchestrator
+from orchestrator.bootstrap import open_orchestrator
+from orchestrator.model.limits import Limits
+from orchestrator.ports.store import PayloadRef
+from orchestrator.settings import Settings
+from tests.broker.site import PATIENCE_SECONDS, RawWorker, Site, define, ended, trigger
+
+ARMED = ",".join(f"{name}=delay:0@999999999" for name in FAILPOINTS)
+"""All of them, each at a time that never comes: they are only counted."""
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Failpoints]:
+    """What processes have armed."""
+    known: list[Failpoints] = []
+    parse = Failpoints.parse
+
+    def remember(text: str) -> Failpoints:
+        known.append(parse(text))
+        return known[-1]
+
+    monkeypatch.setattr(Failpoints, "parse", remember)
+    return known
+
+
+async def test_every_failpoint_is_met(
+    site: Site, raw: RawWorker, opened: list[Failpoints], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timers, "CLEAN_SECONDS", 0.2)
+    monkeypatch.setattr(incoming, "WATCH_SECONDS", 0.1)
+
+    def unmet() -> list[str]:
+        met = {name for points in opened for name in points.met}
+        return [name for name in FAILPOINTS if name not in met]
+
+    async with open_orchestrator(Settings(data=tmp_path / "data", failpoints=ARMED)) as embedded:
+        await define(embedded, {"action": "step1"})
+        await trigger(embedded)
+        # A program over the ports may ask for these; the pipeline has them in memory.
+        await embedded._store.payloads([PayloadRef((await trigger(embedded)), None)])
+        await embedded._store.definition("flow", 1)
+    settings = Settings(
+        database=site.database,
+        kafka=site.kafka,
+        kafka_prefix=site.prefix,
+        partitions=3,
+        failpoints=ARMED,
+        limits=Limits(runs_kept_seconds=3_600),
+    )
+    async with open_orchestrator(settings) as orchestrator:
+        await _live(orchestrator, site, raw)
+        # Nobody does this one: it is noted as sent, and looked for among those that were taken.
+        await trigger(orchestrator)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while unmet():
+                await asyncio.sleep(0.05)
+    assert unmet() == []
+
+
+async def _live(orchestrator: Orchestrator, site: Site, raw: RawWorker) -> None:
+    """Do everything that there is to do once."""
+    await define(orchestrator, {"action": "step1", "retry": {"maxRetries": 0}})
+    started = await orchestrator.trigger("flow", b"", "a-key")
+    await define(orchestrator, {"action": "step1", "retry": {"maxRetries": 0}}, {"action": "step2"})
+    job = await raw.job()
+    failure = {**job, "status": "failed", "error": {"type": "Broke", "message": "no luck"}}
+    site.say(site.topics.results, b"no result", json.dumps(failure).encode())
+    assert (await ended(orchestrator, started.run_id)).status == "FAILED"
+    letters, _ = await orchestrator.dead_letters(None, None, 10, None)
+    await orchestrator.redrive(letters[0].id)
+    job = await raw.job()
+    raw.commit()
+    beat = {"workerId": "w", "actions": ["step1"], "inFlight": [{"jobId": job["jobId"], "attempt": job["attempt"]}]}
+    unknown = {"workerId": "w", "actions": ["step1"], "inFlight": [{"jobId": job["jobId"], "attempt": 9}]}
+    site.say(site.topics.heartbeats, json.dumps(beat).encode(), json.dumps(unknown).encode())
+    raw.answer(job, "fine")
+    assert (await ended(orchestrator, started.run_id)).status == "COMPLETED"

@@ -1,0 +1,188 @@
+"""What each action does to a call: what has been done, and what the caller hears."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from orchestrator.adapters.failpoints.armed import Failpoints
+from orchestrator.adapters.failpoints.ports import armed_broker, armed_outbox, armed_store
+from orchestrator.model.errors import Unavailable
+from orchestrator.ports.broker import Broker
+from orchestrator.ports.outbox import Outbox
+from orchestrator.ports.store import Store
+
+
+class Died(BaseException):
+    """In place of the end of the process."""
+
+
+class Parts:
+    """Stands behind the wrappers and writes down what was done."""
+
+    def __init__(self) -> None:
+        self.done_: list[str] = []
+        self.results = self.heartbeats = self
+
+    async def note_published(self, letters: Sequence[str]) -> str:
+        self.done_.append("note_published")
+        return "answer"
+
+    async def take(self) -> list[str]:
+        self.done_.append("take")
+        return ["record"]
+
+    def done(self) -> None:
+        self.done_.append("done")
+
+    def lag(self) -> int:
+        return 7
+
+    def send(self, jobs: Sequence[str], on_sent: Callable[[list[Any]], None]) -> None:
+        self.done_.append("send")
+        on_sent(["sent"])
+
+    def stop(self, attempts: Sequence[str]) -> None:
+        self.done_.append("stop")
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Parts]:
+        self.done_.append("begin")
+        try:
+            yield self
+        except BaseException:
+            self.done_.append("rollback")
+            raise
+        self.done_.append("commit")
+
+    async def save(self, changes: Sequence[str]) -> None:
+        self.done_.append("save")
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
+    def die(pid: int, number: int) -> None:
+        assert (pid, number) == (os.getpid(), signal.SIGKILL)
+        raise Died
+
+    monkeypatch.setattr(os, "kill", die)
+    return Parts()
+
+
+CASES = [
+    ("error", [], Unavailable),
+    ("kill", [], Died),
+    ("delay:0.001", ["it"], None),
+    ("done-then-error", ["it"], Unavailable),
+    ("done-then-kill", ["it"], Died),
+]
+
+
+@pytest.mark.parametrize(("action", "done", "heard"), CASES)
+def test_a_call_is_done_or_not_and_the_caller_hears_what_the_action_says(
+    parts: Parts, action: str, done: list[str], heard: type[BaseException] | None
+) -> None:
+    outbox = armed_outbox(cast(Outbox, parts), Failpoints.parse(f"outbox.note_published={action}@2"))
+
+    async def call() -> object:
+        return await cast(Any, outbox).note_published(["x"])
+
+    assert asyncio.run(call()) == "answer"
+    parts.done_.clear()
+    if heard is None:
+        assert asyncio.run(call()) == "answer"
+    else:
+        with pytest.raises(heard):
+            asyncio.run(call())
+    assert parts.done_ == ["note_published" for _ in done]
+
+
+@pytest.mark.parametrize(
+    ("failpoint", "expected"),
+    [
+        ("transaction.begin=error", []),
+        ("transaction.begin=done-then-error", ["begin", "rollback"]),
+        ("transaction.save=error", ["begin", "rollback"]),
+        ("transaction.save=done-then-error", ["begin", "save", "rollback"]),
+        ("transaction.commit=error", ["begin", "save", "rollback"]),
+        ("transaction.commit=done-then-error", ["begin", "save", "commit"]),
+    ],
+)
+def test_a_transaction_fails_where_it_is_told_to(parts: Parts, failpoint: str, expected: list[str]) -> None:
+    store = armed_store(cast(Store, parts), Failpoints.parse(failpoint))
+
+    async def write() -> None:
+        async with store.transaction() as tx:
+            await tx.save([])
+
+    with pytest.raises(Unavailable, match="on purpose"):
+        asyncio.run(write())
+    assert parts.done_ == expected
+    parts.done_.clear()
+    asyncio.run(write())
+    assert parts.done_ == ["begin", "save", "commit"]
+
+
+@pytest.mark.parametrize(
+    ("action", "done", "told"),
+    [("error", [], []), ("done-then-error", ["send"], []), ("delay:0.01", ["send"], ["sent"])],
+)
+def test_a_job_that_is_handed_over_is_lost_or_late_or_not_acknowledged(
+    parts: Parts, action: str, done: list[str], told: list[str]
+) -> None:
+    broker = armed_broker(cast(Broker, parts), Failpoints.parse(f"broker.send={action}"))
+    heard: list[Any] = []
+
+    async def send() -> None:
+        broker.send([], heard.extend)
+        assert not heard
+        await asyncio.sleep(0.05)
+
+    asyncio.run(send())
+    assert (parts.done_, heard) == (done, told)
+
+
+@pytest.mark.parametrize("action", ["kill", "done-then-kill"])
+@pytest.mark.parametrize("name", ["broker.send", "broker.stop", "results.done", "heartbeats.done"])
+def test_calls_that_do_not_wait_can_be_the_last(parts: Parts, name: str, action: str) -> None:
+    broker = armed_broker(cast(Broker, parts), Failpoints.parse(f"{name}={action}"))
+    owner, _, call = name.partition(".")
+    target = cast(Any, broker if owner == "broker" else getattr(broker, owner))
+    with pytest.raises(Died):
+        target.send([], lambda sent: None) if call == "send" else target.stop([]) if call == "stop" else target.done()
+    assert parts.done_ == ([call] if action == "done-then-kill" else [])
+
+
+@pytest.mark.parametrize(("action", "done"), [("error", []), ("delay:0.001", ["done"])])
+def test_records_that_are_not_said_to_be_done_come_again(parts: Parts, action: str, done: list[str]) -> None:
+    broker = armed_broker(cast(Broker, parts), Failpoints.parse(f"results.done={action}"))
+    broker.results.done()
+    assert parts.done_ == done
+    broker.heartbeats.done()
+    assert parts.done_ == [*done, "done"]
+
+
+@pytest.mark.parametrize(("action", "done"), [("error", []), ("delay:0.001", ["stop"])])
+def test_a_stop_is_lost_or_late(parts: Parts, action: str, done: list[str]) -> None:
+    broker = armed_broker(cast(Broker, parts), Failpoints.parse(f"broker.stop={action}"))
+
+    async def stop() -> None:
+        broker.stop([])
+        await asyncio.sleep(0.05)
+
+    asyncio.run(stop())
+    assert parts.done_ == done
+
+
+def test_what_is_not_armed_is_the_call_itself(parts: Parts) -> None:
+    broker = armed_broker(cast(Broker, parts), Failpoints.parse("results.take=delay:0@9"))
+    assert cast(Any, broker.heartbeats).take == parts.take
+    assert cast(Any, broker.results).take != parts.take
+    assert asyncio.run(cast(Any, broker.results).take()) == ["record"]
+    assert broker.results.lag() == 7
