@@ -54,6 +54,10 @@ class PortInUse(Exception):
     """Another process listens on the port."""
 
 
+class ServiceFailed(Exception):
+    """A part without which the process does nothing useful has stopped; a new process begins from the store."""
+
+
 def run_server(settings: Settings, on_ready: Callable[[str], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -64,6 +68,7 @@ def run_server(settings: Settings, on_ready: Callable[[str], None] | None = None
     Raises:
         DataFolderInUse: another process has the data folder.
         PortInUse: another process listens on the port.
+        ServiceFailed: the process has taken itself down after a fault.
     """
     # Requests leave no reference cycles behind (a test sees to it): what is alive need not be looked over often.
     gc.set_threshold(_GC_THRESHOLD, 20, 50)
@@ -94,6 +99,9 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
                 orchestrator.life.shut()
                 server.should_exit = True
 
+            watching = loop.create_task(orchestrator.life.failed())
+            # A process that lives on without one of them would keep what it has taken, and do nothing with it.
+            watching.add_done_callback(lambda _: stop())
             for name in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(name, stop)
             while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
@@ -101,6 +109,9 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
             if server.started and on_ready is not None:
                 on_ready(url_of(settings))
             await serving
+            if watching.done():
+                raise ServiceFailed(f"the {watching.result()} service has stopped; the log above says why")
+            watching.cancel()
 
 
 class _Protocol(HttpToolsProtocol):

@@ -57,7 +57,10 @@ class Answer(NamedTuple):
 class Server:
     """A server process; killed at the end of the block, if it still runs."""
 
-    def __init__(self, folder: Path | None, *flags: str, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path | None, *flags: str, port: int | None = None, variables: dict[str, str] | None = None
+    ) -> None:
+        self.variables = variables or {}
         self.port = port or free_port()
         self.folder = folder
         where = ["--memory"] if folder is None else ["--data", str(folder)]
@@ -82,6 +85,7 @@ class Server:
     def launch(self) -> subprocess.Popen[bytes]:
         """Start the process, and do not wait for it."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRATOR_")}
+        environ |= self.variables
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.DEVNULL, stdout=self._said, stderr=subprocess.STDOUT, env=environ
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -24,6 +25,8 @@ from orchestrator.ports.clock import Chance, Clock
 from orchestrator.ports.outbox import Outbox
 from orchestrator.ports.queue import JobQueue
 from orchestrator.ports.store import Store
+
+_log = logging.getLogger(__name__)
 
 
 class Route(NamedTuple):
@@ -98,6 +101,17 @@ class Life:
         """Answer everyone who waits; nothing new begins to wait."""
         self.gateway.shut()
         self.waits.shut()
+
+    async def failed(self) -> str:
+        """Wait until a service has ended by itself; give its name. The log has the reason.
+
+        Nothing here starts it again: the process ends instead, and what comes after it begins from the store.
+        """
+        ended, _ = await asyncio.wait(self.services, return_when=asyncio.FIRST_COMPLETED)
+        for service in ended:
+            error = None if service.cancelled() else service.exception()
+            _log.critical("the %s service has stopped", service.get_name(), exc_info=error)
+        return min(service.get_name() for service in ended)
 
     def check_ready(self) -> None:
         """Raise Unavailable when the process does not take work."""

@@ -124,6 +124,9 @@ def _serve(settings: Settings, *, child: bool) -> None:
         except (StoreNotUsable, Unavailable) as error:
             mend = "look at --database and --kafka, and whether both are up"
             raise Failure("the server cannot start", why=str(error), mend=mend) from None
+        except bootstrap.ServiceFailed as error:
+            mend = "start it again: it goes on from what was recorded"
+            raise Failure("the server has failed", why=str(error), mend=mend) from None
         except bootstrap.PortInUse as error:
             mend = "choose another one with --port; `orchestrator doctor` tells who is there"
             raise Failure(f"port {settings.port} is taken", why=str(error), mend=mend) from None
