@@ -1,7 +1,7 @@
 # `make help` says what there is. Python 3.11 or newer is all that is needed: uv is installed into .uv/ where it is missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help all java node python demo server stop setup test check fmt docs bench clean \
+.PHONY: help all java node python demo server stop setup test check fmt docs bench bench-distributed clean \
 	stack stack-down stack-status stack-install
 MAKEFLAGS += --no-print-directory
 
@@ -30,7 +30,7 @@ DEV_ENV := orchestrator/.venv/.ready-dev
 SDK_ENV := sdks/python/.venv/.ready-dev
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 all: python ## Start the real parts, an orchestrator and a worker of each language: so far Python's
 	@echo "The workers in Java and Node come with a later version."
@@ -81,7 +81,7 @@ check: setup ## Format, lint, types and layers
 	@cd orchestrator && .venv/bin/ruff format --check -q . && .venv/bin/ruff check -q . && .venv/bin/mypy
 	@cd orchestrator && .venv/bin/lint-imports --no-cache
 	@echo "== check bench"
-	@cd bench && $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && $(BIN)/mypy --strict .
+	@cd bench && $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && MYPYPATH=.. $(BIN)/mypy --strict .
 	@echo "== check stack"
 	@cd stack && $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && $(BIN)/mypy
 
@@ -98,6 +98,9 @@ docs: $(DEV_ENV) ## Write the pages that are made from the source
 
 bench: $(DEV_ENV) ## Measure: ARGS="--help" says what
 	@cd orchestrator && $(UV) run --frozen -q python ../bench/run.py $(ARGS)
+
+bench-distributed: $(DEV_ENV) ## The same with Kafka, PostgreSQL and Redis: ARGS="--only throughput"
+	@cd orchestrator && PYTHONPATH="$(CURDIR)" $(UV) run --frozen -q python ../bench/distributed.py $(ARGS)
 
 clean: stop ## Wipe all data: DATA, that of the real parts, demo-output and caches
 	@if [ -d .stack ]; then $(STACK_RUN) wipe; fi

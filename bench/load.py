@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 
 class Connection:
@@ -34,10 +35,10 @@ class Connection:
 
 
 class Load:
-    """Keeps a number of runs in flight until a number of them has completed."""
+    """Keeps a number of runs in flight until a number of them has completed; servers get them by turns."""
 
-    def __init__(self, host: str, port: int, workflow: str, payload: str) -> None:
-        self._address = (host, port)
+    def __init__(self, host: str, ports: Sequence[int], workflow: str, payload: str) -> None:
+        self._addresses = [(host, port) for port in ports]
         self._path = f"/workflow/{workflow}/trigger?wait=60s"
         self._body = b'{"input": "%s"}' % payload.encode()
         self.latencies: list[float] = []
@@ -48,9 +49,9 @@ class Load:
         left = total
         self.latencies = []
 
-        async def keep_one() -> None:
+        async def keep_one(number: int) -> None:
             nonlocal left
-            connection = Connection(*self._address)
+            connection = Connection(*self._addresses[number % len(self._addresses)])
             while left > 0:
                 left -= 1
                 started = time.perf_counter()
@@ -62,8 +63,8 @@ class Load:
 
         started = time.perf_counter()
         async with asyncio.TaskGroup() as group:
-            for _ in range(in_flight):
-                group.create_task(keep_one())
+            for number in range(in_flight):
+                group.create_task(keep_one(number))
         return time.perf_counter() - started
 
     def percentile(self, part: float) -> float:

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import json
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -19,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cost import cpu_of, own_cpu, rss_of
 from fill import fill
 from load import Connection, Load
 
@@ -27,7 +27,6 @@ HOST = "127.0.0.1"
 PAYLOAD = "x" * 100
 STEPS = 5
 PARTS = ("throughput", "latency", "steps", "stored")
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -41,26 +40,11 @@ class Site:
 
     def cpu(self) -> tuple[float, float, float]:
         """Give the CPU seconds spent so far by server, worker and this process."""
-        own = resource.getrusage(resource.RUSAGE_SELF)
-        return cpu_of(self.server.pid), cpu_of(self.worker.pid), own.ru_utime + own.ru_stime
+        return cpu_of(self.server.pid), cpu_of(self.worker.pid), own_cpu()
 
     def rss(self) -> tuple[float, float]:
         """Give the resident memory of server and worker in MiB."""
         return rss_of(self.server.pid), rss_of(self.worker.pid)
-
-
-def cpu_of(pid: int) -> float:
-    """Give the CPU seconds of a process, all its threads together."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def rss_of(pid: int) -> float:
-    """Give the resident memory of a process in MiB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 @contextlib.contextmanager
@@ -73,7 +57,7 @@ def site(folder: Path, actions: int = STEPS) -> Iterator[Site]:
     server = subprocess.Popen([*command, "--log-level", "warning"], stdout=subprocess.DEVNULL)
     worker = None
     try:
-        asyncio.run(_until_ready(port, server))
+        asyncio.run(until_ready(port, server))
         url = f"http://{HOST}:{port}"
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         worker = subprocess.Popen(
@@ -88,7 +72,8 @@ def site(folder: Path, actions: int = STEPS) -> Iterator[Site]:
                 process.wait(30)
 
 
-async def _until_ready(port: int, server: subprocess.Popen[bytes]) -> None:
+async def until_ready(port: int, server: subprocess.Popen[bytes]) -> None:
+    """Wait until a server takes requests."""
     deadline = time.monotonic() + 60
     while True:
         with contextlib.suppress(OSError):
@@ -142,7 +127,7 @@ HEADER = "steps/s  | CPU-s/1k | server | worker | client | p50 ms | p99 ms"
 
 def measure(at: Site, workflow: str, steps: int, in_flight: int, total: int) -> Figures:
     """Keep runs in flight until ``total`` have completed."""
-    load = Load(HOST, at.port, workflow, PAYLOAD)
+    load = Load(HOST, [at.port], workflow, PAYLOAD)
     before = at.cpu()
     seconds = asyncio.run(load.run(in_flight, total))
     spent = [after - earlier for after, earlier in zip(at.cpu(), before, strict=True)]
