@@ -68,11 +68,11 @@ setup: $(DEV_ENV) $(SDK_ENV) ## Install what development needs, all of it inside
 
 test: check stack-install ## Check, then run all tests
 	@echo "== tests of sdks/python"
-	@cd sdks/python && .venv/bin/python -m pytest -q
+	@cd sdks/python && .venv/bin/python -m pytest -q -rR
 	@echo "== tests of stack"
-	@cd stack && $(BIN)/python -m pytest -q
+	@cd stack && $(BIN)/python -m pytest -q -rR
 	@echo "== tests of orchestrator"
-	@cd orchestrator && .venv/bin/python -m pytest -q
+	@cd orchestrator && .venv/bin/python -m pytest -q -rR
 
 check: setup ## Format, lint, types and layers
 	@echo "== check sdks/python"

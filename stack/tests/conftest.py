@@ -17,6 +17,12 @@ from stack.redis import Redis
 SERVICES: dict[str, type[Daemon]] = {"kafka": Kafka, "postgres": Postgres, "redis": Redis}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run a test again, up to twice, before it counts as failed: a machine that stalls can fail it."""
+    for item in items:
+        item.add_marker(pytest.mark.flaky(reruns=2))
+
+
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Daemon]]:
     """All three, not started; stopped at the end."""
