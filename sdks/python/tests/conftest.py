@@ -9,7 +9,7 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run a test of the real broker again, up to twice, before it counts as failed: a machine that stalls can fail it."""
+    """Run a test of the real broker again before it counts as failed: a machine that stalls can fail it."""
     for item in items:
         if "kafka" in item.path.parts:
             item.add_marker(pytest.mark.flaky(reruns=2))
