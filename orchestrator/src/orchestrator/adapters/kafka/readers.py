@@ -1,7 +1,7 @@
 """How far workers have read: a job before the committed offset of its action's group is in some worker's hands.
 
-Offsets are committed ahead of execution by SDK workers. Workers of other kinds read with groups of their own, which may
-stand for any action.
+Offsets are committed ahead of execution by SDK workers, each of whose groups reads every record: where there is one for
+an action, it alone says. Workers of other kinds read with groups of their own, which may stand for any other action.
 """
 
 from __future__ import annotations
@@ -36,9 +36,7 @@ class Readers:
                 strangers[partition] = max(offset, strangers.get(partition, 0))
         found: dict[str, dict[int, int]] = {}
         for action in actions:
-            known = dict(strangers)
-            for partition, offset in offsets.get(self._workers + action, {}).items():
-                known[partition] = max(offset, known.get(partition, 0))
+            known = offsets.get(self._workers + action) or strangers
             if known:
                 found[action] = known
         return found
