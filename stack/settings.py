@@ -48,8 +48,8 @@ class Settings:
 
     def server_flags(self) -> list[str]:
         """Give the flags with which `orchestrator server` uses the three."""
-        kafka, postgres, _ = self.services()
-        return ["--database", postgres.url, "--kafka", kafka.url]
+        kafka, postgres, redis = self.services()
+        return ["--database", postgres.url, "--kafka", kafka.url, "--redis", redis.url]
 
     def environment(self) -> dict[str, str]:
         """Give the variables that docker-compose.yaml reads, with those of this process."""

@@ -40,7 +40,7 @@ def test_up_twice_status_down_and_wipe(tmp_path: Path) -> None:
         ports = read(shell.environment).ports
         line = (
             f"server --database postgresql://orchestrator:orchestrator@127.0.0.1:{ports['POSTGRES_PORT']}/orchestrator "
-            f"--kafka 127.0.0.1:{ports['KAFKA_PORT']}"
+            f"--kafka 127.0.0.1:{ports['KAFKA_PORT']} --redis redis://127.0.0.1:{ports['REDIS_PORT']}/0"
         )
         assert line in up.stdout
         shell.forget_ports()

@@ -36,6 +36,7 @@ from orchestrator.app.life import Route
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.app.plans import Plans
 from orchestrator.app.waits import Caller
+from orchestrator.ports.hints import Hints
 from orchestrator.ports.queries import Queries
 from orchestrator.ports.store import Store
 from orchestrator.settings import Settings
@@ -160,6 +161,7 @@ async def open_orchestrator(settings: Settings) -> AsyncIterator[Orchestrator]:
             plans=plans,
             reach=points.reach if settings.failpoints else _pass,
             route=route,
+            hints=_open_hints(settings),
         )
         await stack.enter_async_context(orchestrator.running())
         yield orchestrator
@@ -192,6 +194,26 @@ async def _open_parts(settings: Settings, plans: Plans, stack: AsyncExitStack) -
 
 def _pass(point: str) -> None:
     """What a point of the pipeline is where nothing is armed."""
+
+
+def _open_hints(settings: Settings) -> Hints | None:
+    """Give a place for hints; it is reached later, and nothing waits for that."""
+    if not settings.redis:
+        return None
+    # To load the client takes as long as all the rest of a start.
+    from orchestrator.adapters.redis.config import RedisConfig  # noqa: PLC0415
+    from orchestrator.adapters.redis.hints import RedisHints  # noqa: PLC0415
+
+    limits = settings.limits
+    return RedisHints(
+        RedisConfig(
+            url=settings.redis,
+            prefix=settings.redis_prefix,
+            seconds_max=limits.redis_seconds_max,
+            connect_seconds_max=limits.redis_connect_seconds_max,
+            rest_seconds=limits.redis_rest_seconds,
+        )
+    )
 
 
 def url_of(settings: Settings) -> str:

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec.structs import fields, replace
@@ -25,6 +25,8 @@ _CLIENT_VARIABLES: Final = frozenset({PREFIX + "URL", _CONFIG})
 """Variables with the prefix that are no settings of the server."""
 _PROPERTY: Final = PREFIX + properties.VARIABLE_PREFIX
 """Begins the variables that set a property of the Kafka client."""
+_REDIS_OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+"""What the address of a Redis may say of TLS."""
 
 
 class SettingsError(Exception):
@@ -57,6 +59,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Partitions of a Kafka topic that is made at the start."""
     replication: Annotated[int, msgspec.Meta(ge=-1, le=100)] = -1
     """Copies of a Kafka topic that is made at the start; -1 takes the cluster's default."""
+    redis: str = ""
+    """``redis://user:password@host:port/number``, ``rediss://`` for TLS: answers repeated triggers, and tells the
+    processes of ends of runs, sooner than the database. Needs a database."""
+    redis_prefix: str = "orchestrator:"
+    """Put before the names of Redis keys and channels: for several installations on one Redis."""
     memory: bool = False
     """Keep everything in memory: nothing survives the process."""
     hosts: str = ""
@@ -166,12 +173,36 @@ def _check_together(settings: Settings) -> None:
         Failpoints.parse(settings.failpoints)
     except FailpointsNotValid as error:
         raise SettingsError(f"failpoints: {error}") from None
+    if settings.redis:
+        _check_redis(settings)
     for less, more in (
         ("list_limit_default", "list_limit_max"),
         ("lease_seconds_default", "lease_seconds_max"),
     ):
         if getattr(limits, less) > getattr(limits, more):
             raise SettingsError(f"{less} is above {more}")
+
+
+def _check_redis(settings: Settings) -> None:
+    """Refuse an address that cannot be used, without repeating it: it may hold a password."""
+    if not settings.database:
+        raise SettingsError("redis needs a database: what it holds may be lost, and PostgreSQL has the truth")
+    example = "such as redis://user:password@host:6379/0, or rediss:// for TLS"
+    try:
+        address = urlsplit(settings.redis)
+        queries = parse_qs(address.query, strict_parsing=bool(address.query))
+        port = address.port
+    except ValueError:
+        raise SettingsError(f"redis is no address, {example}") from None
+    number = address.path.removeprefix("/")
+    if address.scheme not in ("redis", "rediss") or not address.hostname or port == 0:
+        raise SettingsError(f"redis is no address of a Redis, {example}")
+    if number and not (number.isascii() and number.isdecimal()):
+        raise SettingsError("redis names a database of Redis that is no number: the part after the last slash")
+    unknown = sorted(queries.keys() - _REDIS_OPTIONS)
+    if unknown or (queries and address.scheme != "rediss"):
+        options = ", ".join(sorted(_REDIS_OPTIONS))
+        raise SettingsError(f"redis has options that are not known; with rediss:// there are {options}")
 
 
 def _convert(kind: type, value: object) -> Any:

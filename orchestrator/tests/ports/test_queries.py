@@ -65,6 +65,15 @@ async def test_a_run_that_is_not_there_is_none(place: Place) -> None:
         assert await opened.queries.details(run(1)) == {}
 
 
+async def test_of_several_runs_those_that_have_ended_are_told_apart(place: Place) -> None:
+    async with filled(place, [(end, second, 0) for second, end in enumerate(ENDS)]) as (opened, _):
+        runs = [run(number) for number in range(1, len(ENDS) + 1)]
+        nobody = [RunId("nobody"), RunId(""), RunId("n\0body")]
+        found = await opened.queries.ended([*nobody, *runs])
+        assert sorted(found) == [run_id for run_id, end in zip(runs, ENDS, strict=True) if end not in ENDS[:2]]
+        assert await opened.queries.ended(nobody) == []
+
+
 @pytest.mark.parametrize("end", ENDS)
 async def test_a_run_is_shown_as_it_is(place: Place, end: str) -> None:
     async with filled(place, [(end, 3, 0)]) as (opened, scribe):

@@ -334,3 +334,18 @@ async def test_a_failing_caller_leaves_no_lock_behind(place: Place) -> None:
             acts.append(states_of(opened.store))
         async with asyncio.timeout(5):
             assert await asyncio.gather(*acts) == [{}, {}, {}]
+
+
+# --- which store it is ----------------------------------------------------------------------------------------------
+
+
+async def test_a_store_has_a_secret_that_stays_as_long_as_nothing_is_lost(place: Place) -> None:
+    async with place.open() as opened:
+        secret = await opened.store.incarnation()
+        assert len(secret) >= 32
+        assert len(set(secret)) > 8
+        scribe = Scribe()
+        await scribe.define(opened.store)
+        async with opened.store.transaction() as tx:
+            await tx.save([scribe.start()])
+        assert await opened.store.incarnation() == secret

@@ -264,3 +264,46 @@ def test_with_the_newer_protocol_of_groups_the_client_gets_nothing_that_it_would
 def test_secrets_are_taken_out_of_what_the_client_says() -> None:
     given = {"sasl.password": "hunter22", "ssl.key.pem": "BEGIN", "sasl.username": "hunter", "ssl.key.password": "ab"}
     assert without_secrets("hunter22 BEGIN hunter ab", given) == "*** *** hunter ab"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "redis://user:p%40ss@somewhere:7000/3",
+        "rediss://:p@[::1]:6380/0?ssl_ca_certs=/etc/ca.pem&ssl_certfile=a&ssl_keyfile=b",
+        "redis://somewhere/",
+    ],
+)
+def test_an_address_of_a_redis_is_taken(url: str) -> None:
+    settings = load_settings({"database": "postgresql://here/db"}, {"ORCHESTRATOR_REDIS": url}, None)
+    assert settings.redis == url
+
+
+def test_a_redis_without_a_database_is_refused() -> None:
+    assert "redis needs a database" in refusal({"redis": "redis://somewhere"}, {})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "somewhere:6379",
+        "http://s3cret@somewhere",
+        "redis://",
+        "redis://:s3cret@",
+        "redis://:s3cret@somewhere:port",
+        "redis://:s3cret@somewhere:0",
+        "redis://:s3cret@somewhere:66000",
+        "redis://:s3cret@somewhere/one",
+        "redis://:s3cret@somewhere/0?socket_timeout=5",
+        "redis://:s3cret@somewhere/0?ssl_ca_certs=/etc/ca.pem",
+        "rediss://:s3cret@somewhere/0?ssl_cert_reqs=none",
+        "rediss://:s3cret@somewhere/0?nonsense",
+        "redis://:s3cret@[::1",
+        "unix:///run/redis.sock",
+    ],
+)
+def test_an_address_of_a_redis_that_makes_no_sense_is_refused_and_not_repeated(url: str) -> None:
+    message = refusal({"database": "postgresql://here/db", "redis": url}, {})
+    assert message.startswith("redis ")
+    assert "s3cret" not in message

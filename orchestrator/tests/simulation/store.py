@@ -100,6 +100,10 @@ class FaultyStore:
         self._read()
         return await self._inner.payloads(refs)
 
+    async def incarnation(self) -> bytes:
+        self._read()
+        return await self._inner.incarnation()
+
     async def forget(self, now: Time, limit: int) -> int:
         self._read()
         return await self._inner.forget(now, limit)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from falcon.asgi import Request, Response
+from msgspec import UNSET, UnsetType
 
 from orchestrator.api import http
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.model.times import iso
-from orchestrator.model.view import Health
+from orchestrator.model.view import Component, Health
 
 
 class Live:
@@ -30,4 +31,13 @@ class Ready:
     async def on_get(self, req: Request, resp: Response) -> None:
         """Answer 503 with the reason when no work can be taken."""
         self._orchestrator.life.check_ready()
-        http.send_json(resp, Health(status="ready", time=iso(self._orchestrator.clock.now())))
+        time = iso(self._orchestrator.clock.now())
+        http.send_json(resp, Health(status="ready", time=time, components=components_of(self._orchestrator)))
+
+
+def components_of(orchestrator: Orchestrator) -> dict[str, Component] | UnsetType:
+    """Say how the parts are that the process can do without; nothing where it was given none."""
+    hints = orchestrator.life.hints
+    if hints is None:
+        return UNSET
+    return {"redis": Component(status=hints.report.condition, reason=hints.report.reason or None)}

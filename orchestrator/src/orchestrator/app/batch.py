@@ -218,7 +218,7 @@ class Batch:
         if request.key is not None and (known := self._keys.get(request.key)) is not None:
             if known.fingerprint != request.fingerprint:
                 raise IdempotencyConflict("this Idempotency-Key came with another workflow or another input before")
-            return Triggered(known.run_id, created=False)
+            return Triggered(known.run_id, created=False, expires_at=known.expires_at)
         version = self._definitions.get(request.workflow_id)
         if version is None:
             raise WorkflowNotFound(f"no workflow has the id {request.workflow_id!r}; define it with POST /workflow/")
@@ -227,12 +227,13 @@ class Batch:
         decision = engine.start(plan, StartRun(run_id), self._now)
         self._payloads[PayloadRef(run_id, None)] = request.input
         await self._keep(plan, run_id, None, decision, created=request.input)
+        expires_at: Time | None = None
         if request.key is not None:
             expires_at = Time(self._now + round(self._limits.idempotency_seconds * MICROS))
             record = IdempotencyRecord(request.key, request.fingerprint, run_id, expires_at)
             self._keys[request.key] = record
             self._records.append(record)
-        return Triggered(run_id, created=True)
+        return Triggered(run_id, created=True, expires_at=expires_at)
 
     async def _report(self, report: Report) -> Rejection | None:
         state = self._states.get(report.run_id)

@@ -9,6 +9,7 @@ from orchestrator.model.definition import DefinitionVersion, WorkflowDefinition
 from orchestrator.model.job import JobRow, Report
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId
+from orchestrator.model.times import Time
 
 
 class Define(msgspec.Struct, frozen=True):
@@ -40,6 +41,8 @@ class Triggered(msgspec.Struct, frozen=True):
 
     run_id: RunId
     created: bool
+    expires_at: Time | None = None
+    """Until when the key means this run; None without a key."""
 
 
 class Record(msgspec.Struct, frozen=True):

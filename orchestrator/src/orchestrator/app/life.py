@@ -15,14 +15,18 @@ from orchestrator.app.lease import Leases
 from orchestrator.app.outgoing import RESEND_AFTER, Outgoing
 from orchestrator.app.pipeline import Pipeline, Point
 from orchestrator.app.plans import Plans
+from orchestrator.app.shortcuts import Shortcuts
 from orchestrator.app.timers import Timers
 from orchestrator.app.waits import Waits
+from orchestrator.app.watch import Watch
 from orchestrator.app.world import BrokerWorld, QueueWorld
 from orchestrator.model.errors import OrchestratorError, Unavailable
 from orchestrator.model.limits import Limits
 from orchestrator.ports.broker import Broker
 from orchestrator.ports.clock import Chance, Clock
+from orchestrator.ports.hints import Hints
 from orchestrator.ports.outbox import Outbox
+from orchestrator.ports.queries import Queries
 from orchestrator.ports.queue import JobQueue
 from orchestrator.ports.store import Store
 
@@ -39,7 +43,7 @@ class Route(NamedTuple):
 class Life:
     """The parts of one process over its ports. `running` is their life."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one parameter a part
         self,
         store: Store,
         queue: JobQueue,
@@ -49,8 +53,18 @@ class Life:
         plans: Plans,
         reach: Callable[[Point], None],
         route: Route | None,
+        queries: Queries,
+        hints: Hints | None,
     ) -> None:
         self.waits = Waits(limits)
+        self.hints = hints
+        self.shortcuts = None if hints is None else Shortcuts(hints, store, clock)
+        self.watch: Watch | None = None
+        if route is not None:
+            # Other processes end runs too.
+            self.watch = Watch(self.waits, queries, limits, hints)
+            if hints is not None:
+                self.waits.tell = lambda run_id: hints.tell((run_id,))
         self.outgoing: Outgoing | None = None
         self.incoming: Incoming | None = None
         world = QueueWorld(self.waits)
@@ -82,6 +96,11 @@ class Life:
         if self.outgoing is not None and self.incoming is not None:
             services.append(asyncio.create_task(self.outgoing.run(self.pipeline), name="outgoing"))
             services.append(asyncio.create_task(self.incoming.run(), name="incoming"))
+        if self.watch is not None:
+            services.append(asyncio.create_task(self.watch.run(), name="watch"))
+        if self.hints is not None and self.shortcuts is not None:
+            services.append(asyncio.create_task(self.hints.run(), name="hints"))
+            services.append(asyncio.create_task(self.shortcuts.run(), name="shortcuts"))
         self.services = [pipeline, *services]
         try:
             yield

@@ -44,6 +44,7 @@ from orchestrator.model.view import (
     WorkflowView,
 )
 from orchestrator.ports.clock import Chance, Clock
+from orchestrator.ports.hints import Hints
 from orchestrator.ports.queries import Queries, RunFilter
 from orchestrator.ports.queue import JobQueue
 from orchestrator.ports.store import Store
@@ -71,7 +72,7 @@ _CANCEL: Final = msgspec.json.Decoder(CancelBody)
 class Orchestrator:
     """One process of the orchestrator over its ports."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one parameter a part
         self,
         store: Store,
         queries: Queries,
@@ -82,13 +83,14 @@ class Orchestrator:
         plans: Plans,
         reach: Callable[[Point], None] = lambda point: None,
         route: Route | None = None,
+        hints: Hints | None = None,
     ) -> None:
         self.limits = limits
         self.clock = clock
         self._store = store
         self._queries = queries
         self._plans = plans
-        self.life = life = Life(store, queue, clock, chance, limits, plans, reach, route)
+        self.life = life = Life(store, queue, clock, chance, limits, plans, reach, route, queries, hints)
         """The parts behind the use-cases."""
         self.pipeline = life.pipeline
         self.gateway = life.gateway
@@ -96,6 +98,7 @@ class Orchestrator:
         self.outgoing = life.outgoing
         self.incoming = life.incoming
         self._waits = life.waits
+        self._shortcuts = life.shortcuts
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """See `Life.running`."""
@@ -138,7 +141,14 @@ class Orchestrator:
             body = json.decode(raw, _TRIGGER, self.limits, envelope=1)
             payload = json.check_payload(bytes(body.input), self.limits, "input")
         fingerprint = b"" if key is None else _fingerprint(workflow_id, payload)
-        return await self.pipeline.submit(Trigger(workflow_id, payload, key, fingerprint))
+        trigger = Trigger(workflow_id, payload, key, fingerprint)
+        if key is None or self._shortcuts is None:
+            return await self.pipeline.submit(trigger)
+        if (run_id := await self._shortcuts.find(key, fingerprint)) is not None:
+            return Triggered(run_id, created=False)
+        triggered = await self.pipeline.submit(trigger)
+        self._shortcuts.keep(key, fingerprint, triggered)
+        return triggered
 
     async def run(self, run_id: RunId, wait: Duration = Duration(0), caller: Caller | None = None) -> RunView:
         """Read a run; with ``wait``, once it has ended or the time is over."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
 from orchestrator.model.errors import Busy
@@ -65,6 +66,8 @@ class Waits:
         self._open = 0
         self._waiting: dict[RunId, set[asyncio.Future[bool]]] = {}
         self._closed = False
+        self.tell: Callable[[RunId], None] = lambda run_id: None
+        """Called when a run ends here: others may wait for it elsewhere."""
 
     @contextmanager
     def waiting(self, run_id: RunId) -> Iterator[asyncio.Future[bool]]:
@@ -90,7 +93,20 @@ class Waits:
                 del self._waiting[run_id]
 
     def run_ended(self, run_id: RunId) -> None:
-        """Wake those who wait for a run."""
+        """Wake those who wait for a run that this process has ended, and tell others."""
+        self.wake(run_id)
+        self.tell(run_id)
+
+    def is_awaited(self, run_id: RunId) -> bool:
+        """Say whether somebody waits for a run here."""
+        return run_id in self._waiting
+
+    def awaited(self) -> AbstractSet[RunId]:
+        """Give the runs that somebody waits for here, those of the longest waits first."""
+        return self._waiting.keys()
+
+    def wake(self, run_id: RunId) -> None:
+        """Wake those who wait for a run here."""
         for woken in self._waiting.get(run_id, ()):
             if not woken.done():
                 woken.set_result(True)
@@ -99,4 +115,4 @@ class Waits:
         """Wake everyone, now and from now on."""
         self._closed = True
         for run_id in list(self._waiting):
-            self.run_ended(run_id)
+            self.wake(run_id)

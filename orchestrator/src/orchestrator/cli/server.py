@@ -32,6 +32,10 @@ Kafka = Annotated[
     str | None,
     typer.Option(help="Kafka brokers for jobs and results: host:port, with commas.", show_default=False),
 ]
+Redis = Annotated[
+    str | None,
+    typer.Option(help="Redis for speed: redis://user:password@host:port/0, or rediss://.", show_default=False),
+]
 Topics = Annotated[
     str | None,
     typer.Option(help="Missing Kafka topics: auto makes them, check refuses, off trusts.", show_default=False),
@@ -55,6 +59,7 @@ def server(  # noqa: PLR0913, PLR0917 - one parameter an option
     data: Data = None,
     database: DatabaseUrl = None,
     kafka: Kafka = None,
+    redis: Redis = None,
     topics: Topics = None,
     memory: Memory = False,
     hosts: Hosts = None,
@@ -78,6 +83,7 @@ def server(  # noqa: PLR0913, PLR0917 - one parameter an option
         data=data,
         database=database,
         kafka=kafka,
+        redis=redis,
         topics=topics,
         memory=memory or None,
         hosts=hosts,

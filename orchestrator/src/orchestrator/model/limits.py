@@ -70,6 +70,19 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     waits_open_max: Count = 20_000
     """Requests waiting for a run at one time; beyond it 503."""
 
+    # Other processes, and Redis
+    watch_seconds: Seconds = 0.25
+    """How often runs that callers wait for here are looked up in the database, where another process may have ended
+    them and nobody tells."""
+    watch_told_seconds: Seconds = 1.0
+    """The same while Redis tells which runs have ended: what it told is looked up at once."""
+    redis_seconds_max: Seconds = 0.1
+    """How long Redis may take to answer; beyond it PostgreSQL does its work."""
+    redis_connect_seconds_max: Seconds = 1.0
+    """How long it may take to connect to Redis; nobody waits for that."""
+    redis_rest_seconds: Seconds = 1.0
+    """How long Redis is left alone after a failure, and how often it is asked how it is."""
+
     # Workers
     workers_max: Count = 10_000
     """Registered workers, gone ones included until they are forgotten."""

@@ -182,9 +182,19 @@ class Started(_View):
     run_id: str
 
 
+class Component(_View):
+    """A part beside the process that it can do without."""
+
+    status: Literal["up", "slow", "full", "down"]
+    reason: str | None = None
+    """Why it is not up."""
+
+
 class Health(_View):
     """The answer of a health check."""
 
     status: Literal["live", "ready"]
     time: str
     """The orchestrator's time of day."""
+    components: dict[str, Component] | msgspec.UnsetType = msgspec.UNSET
+    """Parts that the process can do without, by name: it is ready whatever is the matter with them."""

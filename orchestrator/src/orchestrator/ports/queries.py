@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 import msgspec
@@ -61,6 +62,10 @@ class Queries(Protocol):
 
     async def run(self, run_id: RunId) -> RunRecord | None:
         """Read one run."""
+        ...
+
+    async def ended(self, run_ids: Collection[RunId]) -> list[RunId]:
+        """Give those of the runs that have ended, in any order; unknown ids are left out."""
         ...
 
     async def history(self, run_id: RunId) -> History:

@@ -157,6 +157,14 @@ class Store(Protocol):
         """Read committed payloads; those that are not there are left out."""
         ...
 
+    async def incarnation(self) -> bytes:
+        """Give a secret that all processes of this store know and nobody else does, at least 32 bytes.
+
+        It is another one whenever the store may have lost something that it had committed: after it was restored from a
+        backup, copied, or replaced by a standby. A restart alone may change it too; nothing else does.
+        """
+        ...
+
     async def forget(self, now: Time, limit: int) -> int:
         """Remove up to ``limit`` idempotency records that have expired; say how many."""
         ...

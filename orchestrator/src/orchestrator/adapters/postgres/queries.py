@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from orchestrator.adapters.postgres import rows
@@ -23,6 +24,7 @@ _OUTPUT: Final = "LEFT JOIN history AS output ON output.run_seq = page.seq AND o
 _RUN: Final = f"""
     SELECT page.*, 1 AS found, input.payload, output.payload
     FROM (SELECT {_COLUMNS} FROM runs WHERE run_id = $1) AS page {_INPUT} {_OUTPUT}"""
+_ENDED: Final = "SELECT run_id FROM runs WHERE run_id = ANY($1::text[]) AND ended_at IS NOT NULL"
 _HISTORY: Final = """
     SELECT history.step, at, events, payload FROM runs JOIN history ON history.run_seq = runs.seq
     WHERE run_id = $1 ORDER BY id"""
@@ -58,6 +60,10 @@ class PostgresQueries:
         """See `ports.queries.Queries.run`."""
         found = await self._by_text(_RUN, run_id)
         return _record(found[0], payloads=True) if found else None
+
+    async def ended(self, run_ids: Collection[RunId]) -> list[RunId]:
+        """See `ports.queries.Queries.ended`."""
+        return [RunId(row[0]) for row in await self._database.fetch(_ENDED, rows.texts(run_ids))]
 
     async def history(self, run_id: RunId) -> History:
         """See `ports.queries.Queries.history`."""

@@ -6,6 +6,7 @@ it decides about with the lock that keeps them as they are. A run's row carries 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
@@ -45,6 +46,12 @@ _RETAIN = """
     told AS (DELETE FROM history USING gone WHERE history.run_seq = gone.seq),
     settled AS (DELETE FROM dead_letters USING gone WHERE dead_letters.run_id = gone.run_id)
     DELETE FROM runs USING gone WHERE runs.seq = gone.seq RETURNING 1"""
+
+_INCARNATION = """
+    SELECT encode(secret, 'hex'), extract(epoch FROM pg_postmaster_start_time())::text,
+        (SELECT oid FROM pg_database WHERE datname = current_database()),
+        pg_relation_filenode('idempotency'), pg_relation_filenode('runs')
+    FROM installation"""
 
 _LATEST_MAX: Final = 1_000
 """Definitions kept in memory; beyond it all are forgotten, and read again as they are used."""
@@ -104,6 +111,15 @@ class PostgresStore:
         if not wanted:
             return {}
         return payloads_of(wanted, await self._database.fetch(PAYLOADS, *places_of(wanted)))
+
+    async def incarnation(self) -> bytes:
+        """See `ports.store.Store.incarnation`.
+
+        To put a server back to an earlier state, or another one into its place, needs a start of a server; to put
+        tables back needs new files for them.
+        """
+        (row,) = await self._database.fetch(_INCARNATION)
+        return hashlib.sha256(b"\0".join(str(value).encode() for value in row)).digest()
 
     async def forget(self, now: Time, limit: int) -> int:
         """See `ports.store.Store.forget`."""

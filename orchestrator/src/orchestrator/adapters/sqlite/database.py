@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import secrets
 import sqlite3
 from importlib import resources
 from pathlib import Path
@@ -43,6 +44,8 @@ class Database:
         Raises:
             DataFolderInUse: another process has it.
         """
+        self.incarnation = secrets.token_bytes(32)
+        """See `ports.store.Store.incarnation`."""
         self._stack = contextlib.ExitStack()
         self._copied = 0
         self._bytes = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -38,6 +38,11 @@ class SqliteQueries:
         """See `ports.queries.Queries.run`."""
         found = self._all(f"{_RUN} WHERE run_id = ?", (run_id,))
         return self._record(found[0], payloads=True) if found else None
+
+    async def ended(self, run_ids: Collection[RunId]) -> list[RunId]:
+        """See `ports.queries.Queries.ended`."""
+        sql = "SELECT run_id FROM runs WHERE run_id = ? AND ended_at IS NOT NULL"
+        return [RunId(row[0]) for run_id in run_ids for row in self._all(sql, (run_id,))]
 
     async def history(self, run_id: RunId) -> History:
         """See `ports.queries.Queries.history`."""

@@ -154,6 +154,10 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise Unavailable(f"the store failed: {error}") from error
 
+    async def incarnation(self) -> bytes:
+        """See `ports.store.Store.incarnation`. The file can be put back while no process has it open, and only then."""
+        return self._database.incarnation
+
     async def forget(self, now: Time, limit: int) -> int:
         """See `ports.store.Store.forget`."""
         async with self._lock:

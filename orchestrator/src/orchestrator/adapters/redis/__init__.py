@@ -1,0 +1,1 @@
+"""Hints in Redis. What it holds may be lost at any time."""
