@@ -50,6 +50,8 @@ class Worker:
     partitions were assigned.
     `kafka`: native properties of librdkafka by name, such as `{"session.timeout.ms": 30_000}`; they win over those of
     the environment. Those that the worker's promises rest on are refused with a `SettingError`.
+    `routes`: actions whose jobs come on a topic of their own, and its name, as the orchestrator's `kafka_routes` says it;
+    those of the environment variable WORKFLOW_ROUTES (`action=topic`, with commas) hold for the others.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Worker:
         logger: logging.Logger | None = None,
         strict_offsets: bool = False,
         kafka: Mapping[str, Any] | None = None,
+        routes: Mapping[str, str] | None = None,
     ) -> None:
         if not isinstance(concurrency, int) or concurrency < 1:
             raise ValueError(f"concurrency is a whole number from 1 up, not {concurrency!r}")
@@ -81,6 +84,7 @@ class Worker:
         self._logger = logger or logging.getLogger("workersdk")
         self._strict_offsets = strict_offsets
         self._kafka = dict(kafka or {})
+        self._routes = dict(routes or {})
         self._handlers: dict[str, Handler] = {}
         # Reentrant: a signal may arrive while the main thread holds it.
         self._lock = threading.RLock()
@@ -209,7 +213,7 @@ class Worker:
                 "pip install 'confluent-kafka>=2.12,<3'"
             ) from error
         return KafkaSession(
-            read_config(servers, self._kafka, os.environ, is_strict=self._strict_offsets),
+            read_config(servers, self._kafka, os.environ, is_strict=self._strict_offsets, routes=self._routes),
             hello,
             self._handlers,
             group=group,

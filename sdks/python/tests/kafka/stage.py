@@ -21,7 +21,7 @@ from confluent_kafka.cimpl import NewTopic
 from workersdk import Worker
 
 WAIT_FOR_S = 15.0
-PARTITIONS = {"jobs": 4, "results": 4, "heartbeats": 1, "control": 1}
+PARTITIONS = {"jobs": 4, "own": 2, "results": 4, "heartbeats": 1, "control": 1}
 
 
 class Result(NamedTuple):
@@ -39,7 +39,9 @@ class Stage:
         self.servers = servers
         self.suffix = uuid.uuid4().hex[:8]
         self.topics = {name: f"test-{name}-{self.suffix}" for name in PARTITIONS}
-        self.environment = {f"WORKFLOW_{name.upper()}_TOPIC": topic for name, topic in self.topics.items()}
+        self.environment = {
+            f"WORKFLOW_{name.upper()}_TOPIC": topic for name, topic in self.topics.items() if name != "own"
+        }
         self.results: list[Result] = []
         self.heartbeats: list[dict[str, Any]] = []
         self.written: Counter[int] = Counter()  # jobs by partition, where the test named one
@@ -72,7 +74,16 @@ class Stage:
     def action(self, name: str) -> str:
         return f"{name}-{self.suffix}"
 
-    def give(self, action: str, payload: Any = None, *, partition: int = -1, attempt: int = 1, **fields: Any) -> str:
+    def give(
+        self,
+        action: str,
+        payload: Any = None,
+        *,
+        partition: int = -1,
+        attempt: int = 1,
+        topic: str = "jobs",
+        **fields: Any,
+    ) -> str:
         """Write a job as the orchestrator does; return its id."""
         run_id = fields.pop("run_id", None) or str(uuid.uuid4())
         value = {
@@ -94,7 +105,7 @@ class Stage:
         ]
         if fields.get("alone"):
             headers.append(("wf-alone", b"1"))
-        self.write("jobs", json.dumps(value).encode(), run_id.encode(), headers, partition)
+        self.write(topic, json.dumps(value).encode(), run_id.encode(), headers, partition)
         return str(value["jobId"])
 
     def write(
@@ -110,6 +121,10 @@ class Stage:
         self._producer.poll(0)
         if topic == "jobs" and partition >= 0:
             self.written[partition] += 1
+
+    def flush(self) -> None:
+        """Return when all that was written has arrived."""
+        assert self._producer.flush(WAIT_FOR_S) == 0
 
     def cancel(self, job_id: str, attempt: int = 1) -> None:
         word = {"type": "cancel", "jobId": job_id, "attempt": attempt, "reason": "the run was cancelled"}

@@ -259,3 +259,36 @@ async def test_the_offset_is_committed_before_the_job_starts(stage: Stage, is_st
         second = stage.give(act, partition=1)
         result = (await stage.result_of(second))["result"]
         assert result == 2 if is_strict else result in (1, 2)
+
+
+async def test_a_job_that_was_cancelled_before_its_worker_came_is_passed_over(stage: Stage) -> None:
+    act = stage.action("act")
+    done: list[Any] = []
+    cancelled, other = stage.give(act, "cancelled"), stage.give(act, "other")
+    stage.cancel(cancelled)
+    stage.cancel(other, attempt=2)
+    stage.flush()
+    worker = Worker()
+    worker.register(act, done.append)
+    async with stage.running(worker):
+        await stage.result_of(other)
+        await stage.result_of(stage.give(act, "last"))
+    assert sorted(done) == ["last", "other"]
+    assert stage.counts()[cancelled] == 0
+
+
+async def test_an_action_may_have_a_topic_to_itself(stage: Stage) -> None:
+    act, other = stage.action("act"), stage.action("other")
+    worker = Worker(routes={act: stage.topics["own"]})
+    for action in (act, other):
+        worker.register(action, lambda payload: payload)
+    async with stage.running(worker):
+        first = stage.give(act, 1, topic="own")
+        second = stage.give(other, 2)
+        stage.give(other, 3, topic="own")
+        stage.give(act, 4)
+        assert (await stage.result_of(first))["result"] == 1
+        assert (await stage.result_of(second))["result"] == 2
+        assert (await stage.result_of(stage.give(act, 5, topic="own")))["result"] == 5
+        assert (await stage.result_of(stage.give(other, 6)))["result"] == 6
+    assert sum(stage.counts().values()) == 4

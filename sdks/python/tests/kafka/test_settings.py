@@ -102,6 +102,27 @@ def test_topics_from_the_environment() -> None:
     assert config({"WORKFLOW_JOBS_TOPIC": "j", "WORKFLOW_CONTROL_TOPIC": ""}).topics == Topics(jobs="j")
 
 
+def test_a_prefix_goes_before_topics_and_groups_and_a_named_topic_has_none() -> None:
+    read = config(
+        {"WORKFLOW_KAFKA_PREFIX": "eu-", "WORKFLOW_RESULTS_TOPIC": "r", "WORKFLOW_ROUTES": "a=hot, b=c=warm,"}
+    )
+    assert read.topics == Topics(
+        jobs="eu-workflow-jobs", results="r", heartbeats="eu-workflow-heartbeats", control="eu-workflow-control"
+    )
+    assert read.routes == {"a": "eu-hot", "b=c": "eu-warm"}
+    assert (read.topic_of("a"), read.topic_of("x")) == ("eu-hot", "eu-workflow-jobs")
+    assert read.group_of("a") == "eu-workflow-worker.a"
+
+
+def test_routes_of_the_program_win_over_those_of_the_environment() -> None:
+    environment = {"WORKFLOW_ROUTES": "a=hot,b=warm"}
+    read = read_config("broker:9092", {}, environment, is_strict=False, routes={"a": "mine"})
+    assert read.routes == {"a": "mine", "b": "warm"}
+    for text in ("a", "=x", "a="):
+        with pytest.raises(SettingError, match="WORKFLOW_ROUTES"):
+            config({"WORKFLOW_ROUTES": text})
+
+
 @pytest.mark.parametrize("settings", [{"no.such.property": 1}, {"session.timeout.ms": "soon"}])
 def test_a_property_that_the_client_does_not_know_is_an_error(settings: dict[str, Any]) -> None:
     worker = Worker(kafka=settings)

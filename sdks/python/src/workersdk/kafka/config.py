@@ -16,6 +16,9 @@ from workersdk.errors import SettingError
 from workersdk.kafka.quiet import Quiet
 
 PROPERTY_PREFIX: Final = "KAFKA_PROP_"
+PREFIX_VARIABLE: Final = "WORKFLOW_KAFKA_PREFIX"
+ROUTES_VARIABLE: Final = "WORKFLOW_ROUTES"
+GROUP_PREFIX: Final = "workflow-worker."
 LEASE_S_DEFAULT: Final = 30.0
 
 # What the worker's promises rest on: offsets ahead of execution, one group for an action, results that are not lost.
@@ -102,9 +105,18 @@ class Topics:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Topics:
-        """Read WORKFLOW_JOBS_TOPIC, WORKFLOW_RESULTS_TOPIC, WORKFLOW_HEARTBEATS_TOPIC and WORKFLOW_CONTROL_TOPIC."""
-        names = {name: environment.get(f"WORKFLOW_{name.upper()}_TOPIC", "") for name in cls.__slots__}
-        return cls(**{name: topic for name, topic in names.items() if topic})
+        """Read WORKFLOW_JOBS_TOPIC, WORKFLOW_RESULTS_TOPIC, WORKFLOW_HEARTBEATS_TOPIC and WORKFLOW_CONTROL_TOPIC.
+
+        What they leave out has its usual name, after WORKFLOW_KAFKA_PREFIX.
+        """
+        prefix = environment.get(PREFIX_VARIABLE, "")
+        usual = cls()
+        return cls(
+            **{
+                name: environment.get(f"WORKFLOW_{name.upper()}_TOPIC", "") or prefix + getattr(usual, name)
+                for name in cls.__slots__
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +125,13 @@ class KafkaConfig:
 
     `servers`: `host:port`, several with commas. `properties`: native ones of librdkafka, with the secrets.
     `is_strict`: wait for the commit before each execution, and not only after an assignment.
+    `routes`: actions whose jobs come on a topic of their own. `prefix`: what the names of groups begin with.
     """
 
     servers: str
     topics: Topics = Topics()
+    routes: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = ""
     is_strict: bool = False
     properties: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -124,6 +139,14 @@ class KafkaConfig:
     def address(self) -> str:
         """Where the brokers are, for log lines."""
         return f"kafka://{self.servers}"
+
+    def topic_of(self, action: str) -> str:
+        """Return the topic that the jobs of an action come on."""
+        return self.routes.get(action, self.topics.jobs)
+
+    def group_of(self, action: str) -> str:
+        """Return the consumer group of all workers of an action."""
+        return self.prefix + GROUP_PREFIX + action
 
     def consumer(self, client_id: str, group: str, quiet: Quiet) -> dict[str, Any]:
         """Return the configuration of a consumer. `group.id` is asked for also where no group is joined."""
@@ -150,7 +173,12 @@ class KafkaConfig:
 
 
 def read_config(
-    servers: str, settings: Mapping[str, Any], environment: Mapping[str, str], *, is_strict: bool
+    servers: str,
+    settings: Mapping[str, Any],
+    environment: Mapping[str, str],
+    *,
+    is_strict: bool,
+    routes: Mapping[str, str] | None = None,
 ) -> KafkaConfig:
     """Put together what the environment and `Worker(kafka=...)` say. Raises `SettingError`."""
     properties: dict[str, Any] = {
@@ -164,9 +192,27 @@ def read_config(
             properties[refuse_own(_UNDERSCORED.get(name, name), variable)] = value
     for name, value in settings.items():
         properties[refuse_own(name, "Worker(kafka=...)")] = value
+    prefix = environment.get(PREFIX_VARIABLE, "")
+    chosen = {**_read_routes(environment.get(ROUTES_VARIABLE, "")), **(routes or {})}
     return KafkaConfig(
-        servers=servers, topics=Topics.from_environment(environment), is_strict=is_strict, properties=properties
+        servers=servers,
+        topics=Topics.from_environment(environment),
+        routes={action: prefix + topic for action, topic in chosen.items()},
+        prefix=prefix,
+        is_strict=is_strict,
+        properties=properties,
     )
+
+
+def _read_routes(text: str) -> dict[str, str]:
+    """Read `action=topic`, with commas between them."""
+    routes: dict[str, str] = {}
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        action, equals, topic = (part.strip() for part in pair.rpartition("="))
+        if not (action and equals and topic):
+            raise SettingError(f"{ROUTES_VARIABLE}: {pair!r} is not action=topic")
+        routes[action] = topic
+    return routes
 
 
 def refuse_own(name: str, where: str) -> str:

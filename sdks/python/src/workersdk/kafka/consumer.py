@@ -29,7 +29,6 @@ from workersdk.kafka.records import ACTION, KafkaJob, UndecodableError, headers_
 from workersdk.kafka.slots import Slots
 from workersdk.kafka.undecodable import Undecodable
 
-GROUP_PREFIX: Final = "workflow-worker."
 POLL_S: Final = 0.1
 COMMIT_EVERY_S: Final = 0.1
 COMMIT_PASSED_EVERY_S: Final = 1.0
@@ -66,7 +65,7 @@ class ActionConsumer:
     ) -> None:
         self._action = action
         self._action_bytes = action.encode("utf-8", "surrogatepass")
-        self._topic = config.topics.jobs
+        self._topic = config.topic_of(action)
         self._is_strict = config.is_strict
         self._lease = lease
         self._slots = slots
@@ -76,7 +75,7 @@ class ActionConsumer:
         self._on_quiet = on_quiet
         self._on_failure = on_failure
         self._consumer = Consumer(
-            config.consumer(client_id, GROUP_PREFIX + action, Quiet(logger)) | {"on_commit": self._committed}
+            config.consumer(client_id, config.group_of(action), Quiet(logger)) | {"on_commit": self._committed}
         )
         self._partitions = Partitions(self._consumer, self._topic)
         self._pending: deque[KafkaJob] = deque()

@@ -84,7 +84,9 @@ class KafkaSession(Life):
         """Make the clients; none of them connects by waiting. Raises `SettingError`."""
         config, hello = self._config, self._hello
         try:
-            self._control = Control(config, hello.worker_id, self._logger, self._threadsafe(self._cancel))
+            self._control = Control(
+                config, hello.worker_id, hello.actions, self._logger, self._threadsafe(self._cancel)
+            )
             self._sender = Sender(config.producer(hello.worker_id, Quiet(self._logger, self._down)), self._logger)
         except (KafkaException, TypeError, ValueError) as error:
             raise SettingError(f"Kafka does not take these settings: {_reason(error)}") from None

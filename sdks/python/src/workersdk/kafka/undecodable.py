@@ -19,11 +19,11 @@ class Undecodable:
         self.count = 0
         self._logger = logger
         self._lock = threading.Lock()
-        self._seen: OrderedDict[tuple[int | None, int | None], None] = OrderedDict()
+        self._seen: OrderedDict[tuple[str | None, int | None, int | None], None] = OrderedDict()
 
     def add(self, message: Message, fault: str) -> None:
         """Note a record and why it is no job."""
-        place = (message.partition(), message.offset())
+        place = (message.topic(), message.partition(), message.offset())
         with self._lock:
             if place in self._seen:
                 return
@@ -35,7 +35,6 @@ class Undecodable:
         self._logger.log(
             level,
             "%s partition %s offset %s is not a job and is passed over: %s (further ones are counted, not told)",
-            message.topic(),
             *place,
             fault,
         )
