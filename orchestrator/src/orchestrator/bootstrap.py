@@ -187,6 +187,7 @@ async def _open_parts(settings: Settings, plans: Plans, stack: AsyncExitStack) -
             partitions=settings.partitions,
             replication=settings.replication,
             properties=settings.kafka_properties,
+            routes={action: settings.kafka_prefix + topic for action, topic in settings.kafka_routes.items()},
         )
         route = Route(await stack.enter_async_context(open_broker(config)), PostgresOutbox(database))
     return PostgresStore(database), PostgresQueries(database), route

@@ -16,10 +16,12 @@ from msgspec.structs import fields, replace
 
 from orchestrator.adapters.failpoints.armed import Failpoints, FailpointsNotValid
 from orchestrator.adapters.kafka import properties
+from orchestrator.adapters.kafka.config import Topics
 from orchestrator.model.limits import Limits
 
 PREFIX: Final = "ORCHESTRATOR_"
 LOCAL_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_ROUTES: Final = "kafka_routes"
 _CONFIG: Final = PREFIX + "CONFIG"
 _CLIENT_VARIABLES: Final = frozenset({PREFIX + "URL", _CONFIG})
 """Variables with the prefix that are no settings of the server."""
@@ -53,6 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     promises rest."""
     kafka_password_file: str = ""
     """A file with the password of SASL, in place of the property ``sasl.password``."""
+    kafka_routes: dict[str, Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._-]{1,200}$")]] = {}
+    """Actions whose jobs go to a topic of their own, and its name; workers have to know it too."""
     topics: Literal["auto", "check", "off"] = "auto"
     """Whether missing Kafka topics are made at the start, are an error, or are not looked for."""
     partitions: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 12
@@ -175,6 +179,10 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(f"failpoints: {error}") from None
     if settings.redis:
         _check_redis(settings)
+    names = set(msgspec.structs.astuple(Topics()))
+    for action, topic in settings.kafka_routes.items():
+        if topic in names:
+            raise SettingsError(f"kafka_routes: {action} cannot have {topic} to itself: it has its use already")
     for less, more in (
         ("list_limit_default", "list_limit_max"),
         ("lease_seconds_default", "lease_seconds_max"),
@@ -209,6 +217,17 @@ def _convert(kind: type, value: object) -> Any:
     if kind is Path and isinstance(value, str):
         return Path(value)
     raise ValueError(f"{value!r} is no {kind.__name__}")
+
+
+def _read_routes(text: str, source: str) -> dict[str, str]:
+    """Read ``action=topic``, with commas between them."""
+    routes: dict[str, str] = {}
+    for pair in filter(None, map(str.strip, text.split(","))):
+        action, equals, topic = (part.strip() for part in pair.rpartition("="))
+        if not (action and equals and topic):
+            raise SettingsError(f"{source}: {pair!r} is not action=topic")
+        routes[action] = topic
+    return routes
 
 
 class _Given:
@@ -265,6 +284,8 @@ class _Given:
     def add(self, name: str, value: object, source: str) -> None:
         if name in _LIMITS:
             self.limits[name] = value
+        elif name == _ROUTES and isinstance(value, str):
+            self.values[name] = _read_routes(value, source)
         elif name in _SETTINGS:
             self.values[name] = str(value) if isinstance(value, Path) else value
         else:

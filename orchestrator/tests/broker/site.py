@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from orchestrator.adapters.kafka.config import Topics
 from orchestrator.app.orchestrator import Orchestrator
@@ -19,7 +21,7 @@ from orchestrator.model.times import MICROS, Duration
 from orchestrator.model.view import RunView
 from orchestrator.settings import Settings
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass
@@ -35,9 +37,10 @@ class Site:
         return Topics().prefixed(self.prefix)
 
     @asynccontextmanager
-    async def process(self) -> AsyncIterator[Orchestrator]:
-        """Run an orchestrator while the block runs."""
-        settings = Settings(database=self.database, kafka=self.kafka, kafka_prefix=self.prefix, partitions=3)
+    async def process(self, **more: Any) -> AsyncIterator[Orchestrator]:
+        """Run an orchestrator while the block runs, with further settings."""
+        chosen = {"database": self.database, "kafka": self.kafka, "kafka_prefix": self.prefix, "partitions": 3, **more}
+        settings = Settings(**chosen)
         async with open_orchestrator(settings) as orchestrator:
             yield orchestrator
 
@@ -54,6 +57,13 @@ class Site:
         consumer.subscribe([topic])
         return consumer
 
+    def make_topic(self, name: str, partitions: int = 1, **config: str) -> None:
+        """Make a topic before an orchestrator does; dots of the configuration's names are written as underscores."""
+        admin = AdminClient({"bootstrap.servers": self.kafka})
+        named = {key.replace("_", "."): value for key, value in config.items()}
+        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=named)
+        admin.create_topics([topic])[name].result(PATIENCE_SECONDS)
+
     def say(self, topic: str, *values: bytes, key: bytes | None = None) -> None:
         """Write records, as any client may."""
         producer = Producer({"bootstrap.servers": self.kafka})
@@ -65,9 +75,9 @@ class Site:
 class RawWorker:
     """A worker that knows the three fields of the contract, and nothing else."""
 
-    def __init__(self, site: Site, group: str = "raw") -> None:
+    def __init__(self, site: Site, group: str = "raw", topic: str = "") -> None:
         self._site = site
-        self._consumer = site.reader(group, site.topics.jobs)
+        self._consumer = site.reader(group, topic or site.topics.jobs)
 
     async def job(self) -> dict[str, Any]:
         """Take the next job."""
@@ -85,6 +95,10 @@ class RawWorker:
     def commit(self) -> None:
         """Say that what was taken is taken."""
         self._consumer.commit(asynchronous=False)
+
+    async def finds_nothing_more(self) -> bool:
+        """Look for a second whether there is another job."""
+        return await asyncio.to_thread(self._consumer.poll, 1.0) is None
 
     def close(self) -> None:
         self._consumer.close()

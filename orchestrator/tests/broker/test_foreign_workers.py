@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-from msgspec import Raw
+import asyncio
 
+import pytest
+from confluent_kafka import TopicPartition
+from msgspec import Raw
+from msgspec.structs import replace
+from workersdk import Worker
+
+from orchestrator.app import incoming
 from orchestrator.model.errors import InvalidRequest
 from orchestrator.model.wire import RegisterBody
 from tests.broker.site import RawWorker, Site, define, ended, eventually, trigger
@@ -90,3 +96,91 @@ async def test_what_cannot_be_read_is_kept_and_the_next_record_is_taken(site: Si
         letters.close()
     assert sorted(message.value() or b"" for message in kept) == sorted(broken)
     assert all(("wf-dlt-reason", b"undecodable") in (message.headers() or []) for message in kept)
+
+
+@pytest.mark.parametrize("commits", [True, False])
+async def test_a_job_that_was_taken_and_dropped_comes_back_after_its_timeout(
+    site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch, commits: bool
+) -> None:
+    """Also when the group of the worker commits nothing, so that nobody can tell how far it has read."""
+    monkeypatch.setattr(incoming, "WATCH_SECONDS", 0.1)
+    async with site.process() as orchestrator:
+        await define(orchestrator, {"action": "step1", "timeout": 1, "retry": {"delay": 0}})
+        run_id = await trigger(orchestrator)
+        assert (await raw.job())["attempt"] == 1
+        if commits:
+            raw.commit()
+        again = await raw.job()
+        assert again["attempt"] == 2
+        raw.answer(again, "done")
+        run = await ended(orchestrator, run_id)
+    assert (run.status, run.steps[0].attempts[0].status) == ("COMPLETED", "TIMED_OUT")
+
+
+async def test_a_job_that_nobody_has_read_does_not_time_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timeout counts from when a worker can have the job."""
+    monkeypatch.setattr(incoming, "WATCH_SECONDS", 0.1)
+    async with site.process() as orchestrator:
+        await define(orchestrator, {"action": "step1", "timeout": 0.5, "retry": {"maxRetries": 0}})
+        run_id = await trigger(orchestrator)
+        await asyncio.sleep(3)
+        run = await orchestrator.run(run_id)
+    assert (run.end_time, [attempt.status for attempt in run.steps[0].attempts]) == (None, ["QUEUED"])
+
+
+async def test_a_worker_that_gives_no_sign_of_life_may_take_its_time_where_the_step_has_no_timeout(
+    site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incoming, "WATCH_SECONDS", 0.1)
+    async with site.process() as orchestrator:
+        assert orchestrator.incoming is not None
+        orchestrator.incoming._limits = replace(orchestrator.limits, lease_seconds_default=1.0)
+        await define(orchestrator, {"action": "step1", "retry": {"maxRetries": 0}})
+        run_id = await trigger(orchestrator)
+        job = await raw.job()
+        raw.commit()
+        await asyncio.sleep(4)
+        raw.answer(job, "done")
+        run = await ended(orchestrator, run_id)
+    assert (run.status, len(run.steps[0].attempts)) == ("COMPLETED", 1)
+
+
+async def test_where_an_action_has_workers_of_ours_nobody_else_speaks_for_them(
+    site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that waits for them is not taken for begun because some other program reads the topic."""
+    monkeypatch.setattr(incoming, "WATCH_SECONDS", 0.1)
+    async with site.process() as orchestrator:
+        await define(orchestrator, {"action": "step1", "timeout": 0.5, "retry": {"maxRetries": 0}})
+        ours = RawWorker(site, "workflow-worker.step1")
+        ours._consumer.commit(offsets=[TopicPartition(site.topics.jobs, place, 0) for place in range(3)])
+        run_id = await trigger(orchestrator)
+        await raw.job()
+        raw.commit()
+        await asyncio.sleep(3)
+        job = await ours.job()
+        ours.answer(job, "done")
+        run = await ended(orchestrator, run_id)
+    assert (run.status, len(run.steps[0].attempts)) == ("COMPLETED", 1)
+    ours.close()
+
+
+async def test_beside_workers_of_the_sdk(site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reads all jobs and does its own; the same action twice, by both kinds."""
+    monkeypatch.setenv("WORKFLOW_KAFKA_PREFIX", site.prefix)
+    worker = Worker()
+    worker.register("ours", lambda payload: f"{payload} ours")
+    async with site.process() as orchestrator:
+        await define(orchestrator, *({"action": action} for action in ("ours", "theirs", "ours", "theirs")))
+        working = asyncio.create_task(worker.run(site.kafka))
+        runs = [await trigger(orchestrator, str(number)) for number in range(5)]
+        answered = 0
+        while answered < 2 * len(runs):
+            job = await raw.job()
+            if job["action"] == "theirs":
+                raw.answer(job, f"{job['payload']} theirs", times=2)
+                answered += 1
+        ends = [await ended(orchestrator, run_id) for run_id in runs]
+        worker.stop()
+        await working
+    assert [run.final_output for run in ends] == [Raw(f'"{n} ours theirs ours theirs"'.encode()) for n in range(5)]

@@ -21,7 +21,7 @@ async def test_a_job_that_was_never_handed_over_is_handed_over_by_the_next_proce
     monkeypatch.setattr(outgoing, "RESEND_AFTER", Duration(MICROS))
     monkeypatch.setattr("orchestrator.app.life.RESEND_AFTER", Duration(MICROS))
     with monkeypatch.context() as patch:
-        patch.setattr(KafkaBroker, "send", lambda self, jobs, on_sent: None)
+        patch.setattr(KafkaBroker, "send", lambda self, *handed_over: None)
         async with site.process() as orchestrator:
             await define(orchestrator, {"action": "step1"})
             run_id = await trigger(orchestrator)
@@ -55,7 +55,7 @@ async def _has(found: object, wanted: object) -> bool:
 
 async def test_a_job_whose_worker_is_silent_goes_out_again_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its group has read past it, and nobody says a word."""
-    worker = RawWorker(site, "silent")
+    worker = RawWorker(site, "workflow-worker.step1")
     async with site.process() as orchestrator:
         assert orchestrator.incoming is not None
         monkeypatch.setattr(incoming, "WATCH_SECONDS", 0.1)

@@ -45,7 +45,7 @@ class Parts:
     def lag(self) -> int:
         return 7
 
-    def send(self, jobs: Sequence[str], on_sent: Callable[[list[Any]], None]) -> None:
+    def send(self, jobs: Sequence[str], on_sent: Callable[[list[Any]], None], on_refused: object) -> None:
         self.done_.append("send")
         on_sent(["sent"])
 
@@ -157,7 +157,7 @@ def test_a_job_that_is_handed_over_is_lost_or_late_or_not_acknowledged(
     heard: list[Any] = []
 
     async def send() -> None:
-        broker.send([], heard.extend)
+        broker.send([], heard.extend, heard.extend)
         assert not heard
         await asyncio.sleep(0.05)
 
@@ -172,7 +172,9 @@ def test_calls_that_do_not_wait_can_be_the_last(parts: Parts, name: str, action:
     owner, _, call = name.partition(".")
     target = cast(Any, broker if owner == "broker" else getattr(broker, owner))
     with pytest.raises(Died):
-        target.send([], lambda sent: None) if call == "send" else target.stop([]) if call == "stop" else target.done()
+        target.send([], lambda sent: None, lambda refused: None) if call == "send" else target.stop(
+            []
+        ) if call == "stop" else target.done()
     assert parts.done_ == ([call] if action == "done-then-kill" else [])
 
 

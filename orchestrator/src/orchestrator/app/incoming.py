@@ -133,9 +133,14 @@ class Incoming:
         now = self._clock.now()
         lease = round(self._limits.lease_seconds_default * MICROS)
         starts: list[asyncio.Future[bool | Rejection]] = []
-        for row in await self._outbox.passed(await self._broker.taken(actions), LIMIT):
+        taken = await self._broker.taken(actions)
+        beating = {one.action for one in taken if one.beats}
+        for row in await self._outbox.passed(taken, LIMIT):
             start = StartAttempt(row.step, row.attempt, "", now)
             until = now + (lease if row.timeout is None else min(lease, row.timeout))
+            if row.timeout is not None and row.action not in beating:
+                # Nothing will be heard of it before its answer: its own timeout counts, from now on.
+                until = now + row.timeout
             direct = Direct(row.run_id, start, details=row.details, lease_until=until)
             starts.append(self._pipeline.submit(direct, refusable=False))
         for answer in starts:

@@ -2,7 +2,8 @@
 
 Rule 1: nothing is handed over before its decision is durable.
 Rule 2: what is not known to be acknowledged is handed over again from its row, by whichever process comes first.
-Rule 3: a job that is over before `NOTE_AFTER` costs no write of its own.
+Rule 3: what the broker will never take is a failed step, and not tried again.
+Rule 4: a job that is over before `NOTE_AFTER` costs no write of its own.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import asyncio
 import logging
 from typing import Final
 
-from orchestrator.app.command import Requeue
+from orchestrator.app.command import Direct, Requeue
 from orchestrator.app.pipeline import Pipeline
+from orchestrator.engine.command import FailAttempt
 from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.event import Failure
 from orchestrator.model.job import Job
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Duration, Time
-from orchestrator.ports.broker import Broker, Sent, Stop
+from orchestrator.ports.broker import Broker, Refused, Sent, Stop
 from orchestrator.ports.clock import Clock
 from orchestrator.ports.outbox import Outbox
 
@@ -30,6 +33,10 @@ NOTE_AFTER: Final = Duration(MICROS // 2)
 """How long an acknowledged job is open before the store learns that it was sent."""
 TICK_SECONDS: Final = 0.25
 """How often the service looks."""
+NOT_TAKEN_TYPE: Final = "JobNotTaken"
+"""The error type of a job that the broker will not take: it is too large for its topic."""
+MISPLACED_SECONDS: Final = 60.0
+"""How often it is looked for jobs that wait on a topic that is not their action's any more."""
 LIMIT: Final = 1_000
 """Rows taken in one look; the rest follow in the next."""
 
@@ -43,13 +50,14 @@ class Outgoing:
         self._clock = clock
         self._acknowledged: dict[tuple[RunId, int], tuple[Sent, int]] = {}
         """Jobs that were sent and are open as far as this process knows, with the moment on the monotonic clock."""
-        self._letters: asyncio.Queue[DeadLetter] = asyncio.Queue()
+        self._letters: asyncio.Queue[tuple[DeadLetter, Sent | None]] = asyncio.Queue()
+        self._refused: asyncio.Queue[Refused] = asyncio.Queue()
 
     # --- what the pipeline asks for (see `pipeline.World`) ---------------------------------------------------------
 
     def dispatch(self, jobs: list[Job]) -> None:
         """Hand jobs over."""
-        self._broker.send(jobs, self._sent)
+        self._broker.send(jobs, self._sent, self._not_taken)
 
     def withdraw(self, run_id: RunId, step: int, attempt: int) -> None:
         """Tell the worker that may have an attempt to stop it."""
@@ -61,9 +69,15 @@ class Outgoing:
         self._acknowledged.pop((run_id, step), None)
 
     def dead_lettered(self, letters: list[DeadLetter]) -> None:
-        """Hand dead letters over."""
+        """Hand dead letters over. Called before their jobs are told to be over: so it is known where these were."""
         for letter in letters:
-            self._letters.put_nowait(letter)
+            known = self._acknowledged.get((letter.run_id, letter.step))
+            sent = known[0] if known is not None and known[0].attempt == letter.attempt else None
+            self._letters.put_nowait((letter, sent))
+
+    def _not_taken(self, refused: list[Refused]) -> None:
+        for one in refused:
+            self._refused.put_nowait(one)
 
     def _sent(self, sent: list[Sent]) -> None:
         now_on = self._clock.monotonic()
@@ -81,6 +95,8 @@ class Outgoing:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._look(pipeline))
             group.create_task(self._publish())
+            group.create_task(self._fail_refused(pipeline))
+            group.create_task(self._replace())
 
     async def _look(self, pipeline: Pipeline) -> None:
         failing = False
@@ -122,9 +138,9 @@ class Outgoing:
 
     async def _publish(self) -> None:
         while True:
-            letter = await self._letters.get()
+            letter, sent = await self._letters.get()
             try:
-                await self._broker.dead_letter(letter, None, is_repeated=False)
+                await self._broker.dead_letter(letter, sent, is_repeated=False)
                 await self._outbox.note_published([letter.id])
             except OrchestratorError as error:
                 _log.error("dead letter %s waits: %s", letter.id, error)
@@ -139,3 +155,25 @@ class Outgoing:
                 _log.error("dead letter %s waits: %s", letter.id, error)
             else:
                 await self._outbox.note_published([letter.id])
+
+    async def _fail_refused(self, pipeline: Pipeline) -> None:
+        """End steps whose jobs will never be taken. One that is not recorded is refused again when it is sent again."""
+        while True:
+            refused = await self._refused.get()
+            failure = Failure(NOT_TAKEN_TYPE, f"the broker does not take the job: {refused.reason}")
+            command = FailAttempt(refused.step, refused.attempt, failure, retryable=False)
+            try:
+                await pipeline.submit(Direct(refused.run_id, command), refusable=False)
+            except OrchestratorError as error:
+                _log.error("a job that is not taken waits: %s", error)
+
+    async def _replace(self) -> None:
+        """Send jobs again that wait where, with the routes of this process, no worker looks for them."""
+        while True:
+            try:
+                now = self._clock.now()
+                while moved := await self._outbox.misplaced(self._broker.routes, now, LIMIT):
+                    _log.info("%d jobs wait on a topic that is not their action's, and are sent again", moved)
+            except OrchestratorError as error:
+                _log.error("jobs on topics that are not their action's wait: %s", error)
+            await asyncio.sleep(MISPLACED_SECONDS)

@@ -231,14 +231,14 @@ class Pipeline:
 
     def _act(self, batch: Batch) -> None:
         world = self._world
+        if batch.letters:
+            world.dead_lettered(batch.letters)
         for run_id, step, attempt in batch.withdrawn:
             world.withdraw(run_id, step, attempt)
         for run_id, step, attempt in batch.reported:
             world.reported(run_id, step, attempt)
         if batch.jobs:
             world.dispatch(batch.jobs)
-        if batch.letters:
-            world.dead_lettered(batch.letters)
         for run_id in batch.ended:
             world.run_ended(run_id)
 

@@ -25,6 +25,30 @@ class Sent(msgspec.Struct, frozen=True):
     attempt: int
     partition: int
     offset: int
+    topic: str = ""
+    """Empty for the topic that all actions share, else the one that its action has to itself."""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A job that the broker will not take, however often it is handed over."""
+
+    run_id: RunId
+    step: int
+    attempt: int
+    reason: str
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """How far the readers of an action have read one partition."""
+
+    action: str
+    topic: str
+    """As in `Sent`."""
+    partition: int
+    before: int
+    """The offset before which every job has a worker, or had one."""
+    beats: bool
+    """Whether these readers give signs of life while they work; others are known by what they answer only."""
 
 
 class Incoming(msgspec.Struct, frozen=True, gc=False):
@@ -85,8 +109,24 @@ class Broker(Protocol):
         """Signs of life of workers."""
         ...
 
-    def send(self, jobs: Sequence[Job], on_sent: Callable[[list[Sent]], None]) -> None:
-        """Hand jobs over without waiting; ``on_sent`` is called in the event loop for those that were acknowledged."""
+    @property
+    def routes(self) -> Mapping[str, str]:
+        """The actions that have a topic to themselves, with its name as in `Sent`."""
+        ...
+
+    def send(
+        self,
+        jobs: Sequence[Job],
+        on_sent: Callable[[list[Sent]], None],
+        on_refused: Callable[[list[Refused]], None],
+    ) -> None:
+        """Hand jobs over without waiting.
+
+        Args:
+            jobs: what to hand over.
+            on_sent: called in the event loop for those that were acknowledged.
+            on_refused: called in the event loop for those that will never be. What is neither may be sent again.
+        """
         ...
 
     def stop(self, attempts: Sequence[Stop]) -> None:
@@ -101,23 +141,25 @@ class Broker(Protocol):
             sent: where its job was, when that is known.
             is_repeated: whether it may have been written before: the adapter then looks, and writes none twice.
 
+        What the broker will not take whole is written without its payload, and says so.
+
         Raises:
             Unavailable: it is not known to be durable.
         """
         ...
 
     async def refuse(self, record: Incoming, reason: str) -> None:
-        """Keep a record that nobody can read with the dead letters.
+        """Keep a record that nobody can read with the dead letters; one that is too large is cut, and says so.
 
         Raises:
             Unavailable: it is not known to be durable.
         """
         ...
 
-    async def taken(self, actions: Collection[str]) -> Mapping[str, Mapping[int, int]]:
-        """Find out how far workers have read: by action the offset before which every job has a worker, by partition.
+    async def taken(self, actions: Collection[str]) -> Sequence[Taken]:
+        """Find out how far workers have read; nothing is said of an action that no reader is known for.
 
-        An action that no reader is known for is left out.
+        Of one action all say whether they beat, or none does.
 
         Raises:
             Unavailable: the broker does not say.

@@ -16,7 +16,7 @@ from orchestrator.model.job import JobRow
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId
 from orchestrator.model.times import Duration, Time
-from orchestrator.ports.broker import Sent
+from orchestrator.ports.broker import Sent, Taken
 
 
 class Beat(msgspec.Struct, frozen=True):
@@ -52,8 +52,21 @@ class Outbox(Protocol):
         """List the actions that have rows in SENT."""
         ...
 
-    async def passed(self, taken: Mapping[str, Mapping[int, int]], limit: int) -> list[JobRow]:
-        """Read rows in SENT whose offset lies before what the readers of their action have taken."""
+    async def passed(self, taken: Sequence[Taken], limit: int) -> list[JobRow]:
+        """Read rows in SENT whose offset lies before what the readers of their action have taken.
+
+        Where the readers give no signs of life, only those with a timeout: nothing else could ever end the attempt.
+        """
+        ...
+
+    async def misplaced(self, routes: Mapping[str, str], now: Time, limit: int) -> int:
+        """SENT -> PENDING, due at ``now``, for rows on a topic that is not their action's (any more); count them.
+
+        Args:
+            routes: the topic of each action that has one to itself, as in `ports.broker.Sent`.
+            now: the time of day.
+            limit: rows at most.
+        """
         ...
 
     async def renew(self, beats: Sequence[Beat], now: Time) -> list[bool]:

@@ -50,7 +50,7 @@ class Worker:
     partitions were assigned.
     `kafka`: native properties of librdkafka by name, such as `{"session.timeout.ms": 30_000}`; they win over those of
     the environment. Those that the worker's promises rest on are refused with a `SettingError`.
-    `routes`: actions whose jobs come on a topic of their own, and its name, as the orchestrator's `kafka_routes` says it;
+    `routes`: actions whose jobs come on a topic of their own, and its name, as the orchestrator's `kafka_routes` says;
     those of the environment variable WORKFLOW_ROUTES (`action=topic`, with commas) hold for the others.
     """
 

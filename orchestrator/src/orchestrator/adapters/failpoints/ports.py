@@ -11,7 +11,7 @@ from orchestrator.adapters.failpoints.armed import Failpoints, before
 from orchestrator.adapters.failpoints.names import DELAY, DONE_THEN_ERROR, ERROR
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.job import Job
-from orchestrator.ports.broker import Broker, Inbox, Sent
+from orchestrator.ports.broker import Broker, Inbox, Refused, Sent
 from orchestrator.ports.outbox import Outbox
 from orchestrator.ports.store import Store, Transaction
 
@@ -94,15 +94,20 @@ class _Broker(_Calls):
         self.results = cast("Inbox", _Inbox(inner.results, "results", points))
         self.heartbeats = cast("Inbox", _Inbox(inner.heartbeats, "heartbeats", points))
 
-    def send(self, jobs: Sequence[Job], on_sent: Callable[[list[Sent]], None]) -> None:
+    def send(
+        self,
+        jobs: Sequence[Job],
+        on_sent: Callable[[list[Sent]], None],
+        on_refused: Callable[[list[Refused]], None],
+    ) -> None:
         due = self._points.due("broker.send")
         if due is None:
-            self._inner.send(jobs, on_sent)
+            self._inner.send(jobs, on_sent, on_refused)
         elif due.action == DELAY:
-            asyncio.get_running_loop().call_later(due.seconds, self._inner.send, jobs, on_sent)
+            asyncio.get_running_loop().call_later(due.seconds, self._inner.send, jobs, on_sent, on_refused)
         elif due.action != ERROR:
             before("broker.send", due)
-            self._inner.send(jobs, _nobody if due.action == DONE_THEN_ERROR else on_sent)
+            self._inner.send(jobs, _nobody if due.action == DONE_THEN_ERROR else on_sent, on_refused)
             if due.action != DONE_THEN_ERROR:
                 self._points.leave("broker.send", due)
 

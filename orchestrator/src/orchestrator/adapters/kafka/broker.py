@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -14,7 +14,8 @@ from confluent_kafka import KafkaError, KafkaException
 from orchestrator.adapters.kafka import dead_letters
 from orchestrator.adapters.kafka.config import KafkaConfig
 from orchestrator.adapters.kafka.consumer import KafkaInbox
-from orchestrator.adapters.kafka.producer import Records
+from orchestrator.adapters.kafka.dead_letters import Copy
+from orchestrator.adapters.kafka.producer import Fault, Records
 from orchestrator.adapters.kafka.properties import without_secrets
 from orchestrator.adapters.kafka.readers import Readers
 from orchestrator.adapters.kafka.topics import prepare
@@ -22,7 +23,7 @@ from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.job import Job, job_id
 from orchestrator.model.record import StopRecord, job_headers, job_value
-from orchestrator.ports.broker import Incoming, Sent, Stop
+from orchestrator.ports.broker import Incoming, Refused, Sent, Stop, Taken
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class KafkaBroker:
     def __init__(self, config: KafkaConfig, partitions: dict[str, int]) -> None:
         self._config = config
         self._topics = config.topics
-        self._job_partitions = partitions.get(config.topics.jobs, 1)
+        self._partitions = partitions
         self._letter_partitions = partitions.get(config.topics.dead_letters, 1)
         self._next_partition = 0
         self._readers = Readers(config)
@@ -47,38 +48,55 @@ class KafkaBroker:
             self._records.close()
             raise
 
-    def send(self, jobs: Sequence[Job], on_sent: Callable[[list[Sent]], None]) -> None:
+    @property
+    def routes(self) -> Mapping[str, str]:
+        """See `ports.broker.Broker.routes`."""
+        return self._config.routes
+
+    def send(
+        self,
+        jobs: Sequence[Job],
+        on_sent: Callable[[list[Sent]], None],
+        on_refused: Callable[[list[Refused]], None],
+    ) -> None:
         """See `ports.broker.Broker.send`."""
         waiting = len(jobs)
         sent: list[Sent] = []
+        refused: list[Refused] = []
+        failed: list[str] = []
+        routes, shared = self._config.routes, self._topics.jobs
 
-        def acknowledged(job: Job, partition: int, offset: int, reason: str | None) -> None:
+        def acknowledged(job: Job, topic: str, partition: int, offset: int, fault: Fault | None) -> None:
             nonlocal waiting
             waiting -= 1
-            if reason is None:
-                sent.append(Sent(job.run_id, job.step, job.attempt, partition, offset))
+            if fault is None:
+                sent.append(Sent(job.run_id, job.step, job.attempt, partition, offset, topic))
+            elif fault.is_final:
+                refused.append(Refused(job.run_id, job.step, job.attempt, fault.reason))
             else:
-                _log.warning("kafka: job %s attempt %d was not sent: %s", job.job_id, job.attempt, reason)
-            if not waiting and sent:
+                failed.append(fault.reason)
+            if waiting:
+                return
+            if failed:
+                _log.warning("kafka: %d jobs were not sent, and will be again: %s", len(failed), failed[0])
+            if refused:
+                on_refused(refused)
+            if sent:
                 on_sent(sent)
 
         for job in jobs:
+            topic = routes.get(job.action, "")
+            name = topic or shared
             # By turns: a partitioner puts a burst without keys on one partition, and one with keys wherever it falls.
-            self._next_partition = (self._next_partition + 1) % self._job_partitions
+            self._next_partition += 1
+            partition = self._next_partition % self._partitions.get(name, 1)
 
-            def answered(partition: int, offset: int, reason: str | None, job: Job = job) -> None:
-                acknowledged(job, partition, offset, reason)
+            def answered(partition: int, offset: int, fault: Fault | None, job: Job = job, topic: str = topic) -> None:
+                acknowledged(job, topic, partition, offset, fault)
 
-            reason = self._records.send(
-                self._topics.jobs,
-                job.run_id.encode(),
-                job_value(job),
-                job_headers(job),
-                answered,
-                self._next_partition,
-            )
-            if reason is not None:
-                answered(-1, -1, reason)
+            fault = self._records.send(name, job.run_id.encode(), job_value(job), job_headers(job), answered, partition)
+            if fault is not None:
+                answered(-1, -1, fault)
 
     def stop(self, attempts: Sequence[Stop]) -> None:
         """See `ports.broker.Broker.stop`."""
@@ -97,15 +115,16 @@ class KafkaBroker:
                     return
             except KafkaException as error:
                 raise Unavailable(f"Kafka does not show its dead letters: {error}") from error
-        headers = dead_letters.headers_of(letter, self._config, sent)
-        await self._write(letter.run_id.encode(), dead_letters.value_of(letter), headers, partition)
+        await self._write(dead_letters.copies_of(letter, self._config, sent), letter.id, partition)
 
     async def refuse(self, record: Incoming, reason: str) -> None:
         """See `ports.broker.Broker.refuse`."""
-        headers = dead_letters.refused_headers(record, self._topics.results, reason)
-        await self._write(record.key, record.value, headers, record.partition % self._letter_partitions)
+        topic = self._topics.results
+        copies = dead_letters.copies_of_refused(record, topic, reason)
+        about = f"{topic}:{record.partition}:{record.offset}"
+        await self._write(copies, about, record.partition % self._letter_partitions)
 
-    async def taken(self, actions: Collection[str]) -> Mapping[str, Mapping[int, int]]:
+    async def taken(self, actions: Collection[str]) -> Sequence[Taken]:
         """See `ports.broker.Broker.taken`."""
         return await asyncio.to_thread(self._readers.taken, actions)
 
@@ -114,20 +133,37 @@ class KafkaBroker:
         await asyncio.gather(self.results.close(), self.heartbeats.close())
         await asyncio.to_thread(self._records.close)
 
-    async def _write(self, key: bytes | None, value: bytes, headers: dead_letters.Headers, partition: int) -> None:
-        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+    async def _write(self, copies: Iterable[Copy], about: str, partition: int) -> None:
+        """Write the first of the copies, each smaller than the one before, that the cluster takes."""
+        fault: Fault | None = None
+        for copy in copies:
+            fault = await self._write_copy(copy, partition)
+            if fault is None:
+                return
+            if not fault.is_final:
+                raise Unavailable(f"a dead letter could not be written to Kafka: {fault.reason}")
+        # Nothing could be kept there, and never will: who waited for it must not wait for ever.
+        _log.error(
+            "kafka: %s takes not even the headers of %s: %s",
+            self._topics.dead_letters,
+            about,
+            fault.reason if fault is not None else "",
+        )
 
-        def acknowledged(_partition: int, _offset: int, reason: str | None) -> None:
+    async def _write_copy(self, copy: Copy, partition: int) -> Fault | None:
+        answer: asyncio.Future[Fault | None] = asyncio.get_running_loop().create_future()
+
+        def acknowledged(_partition: int, _offset: int, fault: Fault | None) -> None:
             if not answer.done():
-                answer.set_result(reason)
+                answer.set_result(fault)
 
-        reason = self._records.send(self._topics.dead_letters, key, value, headers, acknowledged, partition)
-        reason = reason or await answer
-        if reason is not None:
-            raise Unavailable(f"a dead letter could not be written to Kafka: {reason}")
+        fault = self._records.send(
+            self._topics.dead_letters, copy.key, copy.value, copy.headers, acknowledged, partition
+        )
+        return fault or await answer
 
 
-def _nobody(partition: int, offset: int, reason: str | None) -> None:
+def _nobody(partition: int, offset: int, fault: Fault | None) -> None:
     """A stop that is lost is told again with the worker's next heartbeat."""
 
 

@@ -59,6 +59,8 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Copies of a topic that is made here; -1 takes the cluster's default."""
     properties: Mapping[str, str] = {}
     """Any property of the native client, such as ``security.protocol``; see `properties` for those that are refused."""
+    routes: Mapping[str, str] = {}
+    """Actions whose jobs go to a topic of their own, and its name. Workers have to know it too."""
     prefix: str = ""
     """Put before the names of consumer groups, as it is before those of topics."""
 
@@ -66,6 +68,10 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     def group(self) -> str:
         """What the consumer groups of the orchestrator begin with."""
         return self.prefix + GROUP
+
+    def topic_of(self, action: str) -> str:
+        """Give the topic that an action's jobs go to."""
+        return self.routes.get(action, self.topics.jobs)
 
     @property
     def worker_groups(self) -> str:
@@ -76,6 +82,9 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
         for name in self.properties:
             if (why := refusal(name)) is not None:
                 raise ValueError(why)
+        for action, topic in self.routes.items():
+            if topic in astuple(self.topics):
+                raise ValueError(f"the action {action!r} cannot have {topic} to itself: it has its use already")
 
     def __repr__(self) -> str:
         """Leave the properties out: passwords are among them."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
@@ -12,31 +13,65 @@ from orchestrator.adapters.kafka.config import CALL_SECONDS, KafkaConfig
 from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.job import Job, job_id
+from orchestrator.model.json import NULL
 from orchestrator.model.record import job_headers, job_value
 from orchestrator.ports.broker import Incoming, Sent
 
 LETTER_ID: Final = "wf-dlt-id"
-_STACK_BYTES_MAX: Final = 8 * 1024
+STACK_BYTES_MAX: Final = 8 * 1024
+"""A stack in the headers; the rest is cut off."""
+KEPT_BYTES: Final = (64 * 1024, 512)
+"""What is kept of a record that is too large to be kept whole: this much, or else this."""
+_MESSAGE_BYTES: Final = 200
+"""What is kept of an error's message where nothing else fits."""
+_KEY_BYTES_MAX: Final = 1024
+"""A key that is longer is left out of a record that is cut."""
+_REASONS: Final = {"WorkerLost": b"worker-lost", "StepTimeout": b"step-timeout", "JobNotTaken": b"not-sent"}
 _SLACK_MS: Final = 60_000
 """How far the clocks of this machine and the cluster may be apart."""
 
 Headers = list[tuple[str, str | bytes | None]]
 
 
-def value_of(letter: DeadLetter) -> bytes:
-    """Write the value: that of the last attempt's job."""
-    return job_value(_job(letter))
+class Copy(NamedTuple):
+    """One way to write a dead letter."""
+
+    key: bytes | None
+    value: bytes
+    headers: Headers
 
 
-def headers_of(letter: DeadLetter, config: KafkaConfig, sent: Sent | None) -> Headers:
+def copies_of(letter: DeadLetter, config: KafkaConfig, sent: Sent | None) -> Iterator[Copy]:
+    """Write a dead letter: key, value and headers of the last attempt's job; then ever smaller, and saying so."""
+    key = letter.run_id.encode()
+    job = _job(letter)
+    value = job_value(job)
+    headers = _headers_of(job, letter, config, sent)
+    yield Copy(key, value, headers)
+    job.payload = NULL
+    less = job_value(job)
+    cut: Headers = [("wf-dlt-truncated", b"payload"), ("wf-dlt-value-bytes", b"%d" % len(value))]
+    yield Copy(key, less, headers + cut)
+    shorter = [(name, _shortened(name, text)) for name, text in headers]
+    yield Copy(key, less, shorter + cut)
+
+
+def _shortened(name: str, text: str | bytes | None) -> str | bytes | None:
+    if name == "kafka_dlt-exception-stacktrace":
+        return b""
+    return text[:_MESSAGE_BYTES] if name == "kafka_dlt-exception-message" and text is not None else text
+
+
+def _headers_of(job: Job, letter: DeadLetter, config: KafkaConfig, sent: Sent | None) -> Headers:
     """Write the headers: the job's own, the conventional ones of a dead letter, and ours."""
     failure = letter.failure
-    headers = job_headers(_job(letter))
+    topic = config.topic_of(letter.action) if sent is None else sent.topic or config.topics.jobs
+    headers = job_headers(job)
     headers += [
-        ("kafka_dlt-original-topic", config.topics.jobs.encode()),
+        ("kafka_dlt-original-topic", topic.encode()),
         ("kafka_dlt-exception-fqcn", failure.type.encode()),
         ("kafka_dlt-exception-message", failure.message.encode()),
-        ("kafka_dlt-exception-stacktrace", failure.stack.encode()[:_STACK_BYTES_MAX]),
+        ("kafka_dlt-exception-stacktrace", failure.stack.encode()[:STACK_BYTES_MAX]),
         (LETTER_ID, letter.id.encode()),
         ("wf-dlt-reason", _reason(failure.type)),
         ("wf-dlt-attempts", b"%d" % letter.attempts),
@@ -52,17 +87,26 @@ def headers_of(letter: DeadLetter, config: KafkaConfig, sent: Sent | None) -> He
     return headers
 
 
-def refused_headers(record: Incoming, topic: str, reason: str) -> Headers:
-    """Write the headers of a record that nobody could read."""
-    return [
+def copies_of_refused(record: Incoming, topic: str, reason: str) -> Iterator[Copy]:
+    """Write a record that nobody could read: whole, else its beginning, and its size."""
+    headers: Headers = [
         ("kafka_dlt-original-topic", topic.encode()),
         ("kafka_dlt-original-partition", struct.pack(">i", record.partition)),
         ("kafka_dlt-original-offset", struct.pack(">q", record.offset)),
         ("kafka_dlt-original-timestamp", struct.pack(">q", record.produced_at // 1_000)),
-        ("kafka_dlt-exception-message", reason.encode()),
+        ("kafka_dlt-exception-message", reason.encode()[:STACK_BYTES_MAX]),
         (LETTER_ID, f"{topic}:{record.partition}:{record.offset}".encode()),
         ("wf-dlt-reason", b"undecodable"),
     ]
+    yield Copy(record.key, record.value, headers)
+    key = record.key
+    cut: Headers = [("wf-dlt-truncated", b"value"), ("wf-dlt-value-bytes", b"%d" % len(record.value))]
+    if key is not None and len(key) > _KEY_BYTES_MAX:
+        cut.append(("wf-dlt-key-bytes", b"%d" % len(key)))
+        key = None
+    for kept in KEPT_BYTES:
+        shorter = [(name, _shortened(name, text)) for name, text in headers]
+        yield Copy(key, record.value[:kept], shorter + cut)
 
 
 def is_written(config: KafkaConfig, letter: DeadLetter, partition: int) -> bool:
@@ -109,4 +153,4 @@ def _job(letter: DeadLetter) -> Job:
 
 
 def _reason(failure_type: str) -> bytes:
-    return {"WorkerLost": b"worker-lost", "StepTimeout": b"step-timeout"}.get(failure_type, b"handler-error")
+    return _REASONS.get(failure_type, b"handler-error")

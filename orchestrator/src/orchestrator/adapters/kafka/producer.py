@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from orchestrator.adapters.kafka.config import DELIVERY_SECONDS, RECORD_BYTES_MAX, KafkaConfig
@@ -17,17 +18,30 @@ _log = logging.getLogger(__name__)
 _POLL_SECONDS: Final = 0.05
 _QUEUE_MAX: Final = 500_000
 """Records that wait for their acknowledgement; further ones are not taken, and sent later from their rows."""
+_TOO_LARGE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
 
 Headers = list[tuple[str, str | bytes | None]]
 """Names and values, in order."""
-Acknowledged = Callable[[int, int, str | None], None]
-"""Is told partition, offset and, when the record was not delivered, the reason; called in the event loop."""
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Why a record was not delivered."""
+
+    reason: str
+    is_final: bool = False
+    """The cluster will not take it, however often it is sent: it is too large."""
+
+
+Acknowledged = Callable[[int, int, Fault | None], None]
+"""Is told partition, offset and, when the record was not delivered, why; called in the event loop."""
+_Answer = tuple[Acknowledged, int, int, Fault | None]
 
 
 class Records:
     """A producer with its thread."""
 
-    def __init__(self, config: KafkaConfig) -> None:
+    def __init__(self, config: KafkaConfig, *, singly: bool = False) -> None:
+        self._config = config
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(
             config.client(
@@ -44,8 +58,12 @@ class Records:
                     "error_cb": _note_error,
                 },
             )
+            | ({"batch.num.messages": 1} if singly else {})
         )
-        self._answers: list[tuple[Acknowledged, int, int, str | None]] = []
+        self._singly = singly
+        self._alone: Records | None = None
+        """Sends what was refused in company once more, by itself."""
+        self._answers: list[_Answer] = []
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="kafka-producer", daemon=True)
         self._thread.start()
@@ -58,19 +76,27 @@ class Records:
         headers: Headers,
         on_acknowledged: Acknowledged,
         partition: int = -1,
-    ) -> str | None:
+    ) -> Fault | None:
         """Hand a record over; gives a reason when it cannot be taken, else ``on_acknowledged`` is called, once."""
 
         def delivered(error: KafkaError | None, message: Message) -> None:
-            answer = (on_acknowledged, -1, -1, str(error)) if error is not None else (
-                on_acknowledged, message.partition() or 0, message.offset() or 0, None
-            )  # fmt: skip
-            self._answers.append(answer)
+            if error is None:
+                self._answers.append((on_acknowledged, message.partition() or 0, message.offset() or 0, None))
+            elif error.code() in _TOO_LARGE and not self._singly:
+                # The cluster measures batches: a small record may have been in large company.
+                def again(_partition: int, _offset: int, _fault: Fault | None) -> None:
+                    self._send_alone(topic, key, value, headers, on_acknowledged, partition)
+
+                self._answers.append((again, -1, -1, None))
+            else:
+                self._answers.append((on_acknowledged, -1, -1, _fault_of(error)))
 
         try:
             self._producer.produce(topic, value, key, partition, on_delivery=delivered, headers=headers)
-        except (BufferError, KafkaException) as error:
-            return str(error)
+        except BufferError as error:
+            return Fault(str(error))
+        except KafkaException as error:
+            return _fault_of(error.args[0])
         return None
 
     def close(self) -> None:
@@ -78,6 +104,26 @@ class Records:
         self._closing = True
         self._thread.join()
         self._producer.flush(_POLL_SECONDS * 20)
+        if self._alone is not None:
+            self._alone.close()
+
+    def _send_alone(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes,
+        headers: Headers,
+        on_acknowledged: Acknowledged,
+        partition: int,
+    ) -> None:
+        if self._closing:
+            on_acknowledged(-1, -1, Fault("the orchestrator is shutting down"))
+            return
+        if self._alone is None:
+            self._alone = Records(self._config, singly=True)
+        fault = self._alone.send(topic, key, value, headers, on_acknowledged, partition)
+        if fault is not None:
+            on_acknowledged(-1, -1, fault)
 
     def _serve(self) -> None:
         while not self._closing:
@@ -91,9 +137,13 @@ class Records:
                     return
 
 
-def _tell(answers: list[tuple[Acknowledged, int, int, str | None]]) -> None:
-    for acknowledged, partition, offset, reason in answers:
-        acknowledged(partition, offset, reason)
+def _tell(answers: list[_Answer]) -> None:
+    for acknowledged, partition, offset, fault in answers:
+        acknowledged(partition, offset, fault)
+
+
+def _fault_of(error: KafkaError) -> Fault:
+    return Fault(error.str(), is_final=error.code() in _TOO_LARGE)
 
 
 def _note_error(error: KafkaError) -> None:

@@ -7,6 +7,7 @@ import logging
 from time import monotonic
 from typing import Final
 
+import msgspec
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -36,16 +37,15 @@ def prepare(config: KafkaConfig) -> dict[str, int]:
     """
     refusals: list[KafkaError] = []
     admin = AdminClient(config.client("admin", {"error_cb": refusals.append}))
-    names = {
-        kind: getattr(config.topics, kind) for kind in ("jobs", "results", "heartbeats", "control", "dead_letters")
-    }
+    kinds = {name: kind for kind, name in msgspec.structs.asdict(config.topics).items()}
+    kinds |= dict.fromkeys(config.routes.values(), "jobs")
     found = _wait_for(admin, config, refusals)
-    missing = {kind: name for kind, name in names.items() if name not in found}
+    missing = {name: kind for name, kind in kinds.items() if name not in found}
     if missing and config.mode == "check":
-        raise Unavailable(f"Kafka has no topic {', '.join(missing.values())}; make it, or start with --topics auto")
+        raise Unavailable(f"Kafka has no topic {', '.join(missing)}; make it, or start with --topics auto")
     if missing and config.mode == "auto":
         _make(admin, config, missing)
-        found = _wait_for(admin, config, refusals, set(names.values()))
+        found = _wait_for(admin, config, refusals, set(kinds))
     return found
 
 
@@ -85,7 +85,7 @@ def _make(admin: AdminClient, config: KafkaConfig, missing: dict[str, str]) -> N
                 "max.message.bytes": str(RECORD_BYTES_MAX),
             },
         )
-        for kind, name in missing.items()
+        for name, kind in missing.items()
     ]
     # The client lives as long as its futures do: collected earlier, they would fail.
     for name, future in admin.create_topics(topics, request_timeout=CALL_SECONDS).items():

@@ -12,19 +12,20 @@ from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.job import JobRow
 from orchestrator.model.run import RunId
 from orchestrator.model.times import Time
-from orchestrator.ports.broker import Sent
+from orchestrator.ports.broker import Sent, Taken
 from orchestrator.ports.outbox import Beat
 
 # Whoever changes rows of jobs holds the locks of their runs, taken in one order: so no two wait for each other.
 _NOTE_SENT = """
     WITH new AS MATERIALIZED (
-        SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::bigint[])
-            AS new (run_id, step, attempt, partition, "offset")),
+        SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::bigint[], $6::text[])
+            AS new (run_id, step, attempt, partition, "offset", topic)),
     held AS MATERIALIZED (
         SELECT seq, run_id FROM runs WHERE run_id IN (SELECT run_id FROM new)
         ORDER BY run_id FOR NO KEY UPDATE SKIP LOCKED),
     noted AS (
-        UPDATE jobs SET state = 'sent', due_at = NULL, partition = new.partition, "offset" = new."offset"
+        UPDATE jobs SET state = 'sent', due_at = NULL, partition = new.partition, "offset" = new."offset",
+            topic = new.topic
         FROM new JOIN held ON held.run_id = new.run_id
         WHERE jobs.run_seq = held.seq AND jobs.step = new.step AND jobs.attempt = new.attempt
             AND jobs.state = 'pending')
@@ -38,11 +39,21 @@ _UNSENT = f"""
         ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
     RETURNING {rows.JOB_COLUMNS}"""
 _PASSED = f"""
-    SELECT {rows.JOB_COLUMNS} FROM unnest($1::text[], $2::int[], $3::bigint[]) AS taken (by, at, before)
+    SELECT {rows.JOB_COLUMNS}
+    FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) AS taken (by, topic, at, before)
     CROSS JOIN LATERAL (
-        SELECT * FROM jobs WHERE state = 'sent' AND jobs.action = taken.by AND jobs.partition = taken.at
-            AND jobs."offset" < taken.before ORDER BY jobs."offset" LIMIT $4) AS jobs
-    JOIN runs ON runs.seq = jobs.run_seq LIMIT $4"""
+        SELECT * FROM jobs WHERE state = 'sent' {{which}} AND jobs.action = taken.by AND jobs.topic = taken.topic
+            AND jobs.partition = taken.at AND jobs."offset" < taken.before ORDER BY jobs."offset" LIMIT $5) AS jobs
+    JOIN runs ON runs.seq = jobs.run_seq LIMIT $5"""
+_PASSED_BY_BEATING = _PASSED.format(which="")
+_PASSED_BY_SILENT = _PASSED.format(which="AND jobs.timeout IS NOT NULL")
+_MISPLACED = """
+    UPDATE jobs SET state = 'pending', due_at = $3 WHERE (run_seq, step) IN (
+        SELECT run_seq, step FROM unnest($1::text[], $2::text[]) AS now_at (action, topic)
+        CROSS JOIN LATERAL (
+            SELECT run_seq, step FROM jobs WHERE jobs.state = 'sent' AND jobs.action = now_at.action
+                AND jobs.topic <> now_at.topic LIMIT $4 FOR UPDATE SKIP LOCKED) AS jobs LIMIT $4)
+    RETURNING step"""
 _RENEW = """
     WITH new AS MATERIALIZED (
         SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::bigint[], $6::bytea[])
@@ -62,7 +73,7 @@ _UNPUBLISHED = f"""
     UPDATE dead_letters SET due_at = $2 WHERE seq IN (
         SELECT seq FROM dead_letters WHERE due_at IS NOT NULL AND due_at <= $1
         ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-    RETURNING {rows.LETTER_COLUMNS}, partition, "offset" """
+    RETURNING {rows.LETTER_COLUMNS}, partition, "offset", topic"""
 _NOTE_PUBLISHED = "UPDATE dead_letters SET due_at = NULL WHERE id = ANY($1::text[])"
 _ACTIONS = """
     WITH RECURSIVE found AS (
@@ -81,7 +92,7 @@ class PostgresOutbox:
 
     async def note_sent(self, sent: Sequence[Sent]) -> set[RunId]:
         """See `ports.outbox.Outbox.note_sent`."""
-        table = [(one.run_id, one.step, one.attempt, one.partition, one.offset) for one in sent]
+        table = [(one.run_id, one.step, one.attempt, one.partition, one.offset, one.topic) for one in sent]
         return {RunId(row[0]) for row in await self._run(_NOTE_SENT, table)}
 
     async def unsent(self, now: Time, again: Time, limit: int) -> list[JobRow]:
@@ -92,12 +103,19 @@ class PostgresOutbox:
         """See `ports.outbox.Outbox.actions`."""
         return [row[0] for row in await self._database.fetch(_ACTIONS)]
 
-    async def passed(self, taken: Mapping[str, Mapping[int, int]], limit: int) -> list[JobRow]:
+    async def passed(self, taken: Sequence[Taken], limit: int) -> list[JobRow]:
         """See `ports.outbox.Outbox.passed`."""
-        table = [(action, partition, offset) for action, by in taken.items() for partition, offset in by.items()]
-        if not table:
-            return []
-        return [rows.job(row) for row in await self._database.fetch(_PASSED, *columns_of(table), limit)]
+        found: list[JobRow] = []
+        for sql, beats in ((_PASSED_BY_BEATING, True), (_PASSED_BY_SILENT, False)):
+            table = [(one.action, one.topic, one.partition, one.before) for one in taken if one.beats is beats]
+            if table:
+                found += map(rows.job, await self._database.fetch(sql, *columns_of(table), limit))
+        return found
+
+    async def misplaced(self, routes: Mapping[str, str], now: Time, limit: int) -> int:
+        """See `ports.outbox.Outbox.misplaced`."""
+        table = [(action, routes.get(action, "")) for action in await self.actions()]
+        return len(await self._database.fetch(_MISPLACED, *columns_of(table), now, limit)) if table else 0
 
     async def renew(self, beats: Sequence[Beat], now: Time) -> list[bool]:
         """See `ports.outbox.Outbox.renew`."""
@@ -127,4 +145,4 @@ class PostgresOutbox:
 def _sent(row: Any) -> Sent | None:
     if row["offset"] is None:
         return None
-    return Sent(RunId(row["run_id"]), row["step"], row["attempt"], row["partition"], row["offset"])
+    return Sent(RunId(row["run_id"]), row["step"], row["attempt"], row["partition"], row["offset"], row["topic"])

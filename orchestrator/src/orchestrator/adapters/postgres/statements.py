@@ -23,6 +23,7 @@ class Part(NamedTuple):
 
 _RUN: Final = "seq, run_id, workflow_id, version, status, current_step, started_at, ended_at, deadline, output_of"
 _JOB: Final = "run_seq, step, attempt, action, state, input_of, alone, due_at, worker, started_at, details, timeout"
+_IS_TAKEN: Final = "excluded.state = 'leased' AND jobs.attempt = excluded.attempt"
 
 PARTS: Final = {
     "started": Part(
@@ -69,14 +70,20 @@ PARTS: Final = {
         ON CONFLICT (run_seq, step) DO UPDATE SET attempt = excluded.attempt, action = excluded.action,
             state = excluded.state, input_of = excluded.input_of, alone = excluded.alone, due_at = excluded.due_at,
             worker = excluded.worker, started_at = excluded.started_at, details = excluded.details,
-            timeout = excluded.timeout, partition = NULL, "offset" = NULL""",
+            timeout = excluded.timeout,
+            -- A job that was taken is still known by where it was.
+            partition = CASE WHEN {_IS_TAKEN} THEN jobs.partition END,
+            "offset" = CASE WHEN {_IS_TAKEN} THEN jobs."offset" END""",
     ),
     "letters": Part(
         (
             *("text", "text", "text", "int", "text", "int", "int"),
             *("bytea", "bytea", "text", "bigint", "text", "bigint", "bigint"),
         ),
-        f"INSERT INTO dead_letters ({rows.LETTER_COLUMNS}, due_at) SELECT * FROM unnest({{rows}})",
+        f"""INSERT INTO dead_letters ({rows.LETTER_COLUMNS}, due_at, partition, "offset", topic)
+        SELECT new.*, jobs.partition, jobs."offset", coalesce(jobs.topic, '')
+        FROM unnest({{rows}}) AS new (id, run_id, workflow_id, step, action, attempt) LEFT JOIN runs USING (run_id)
+        LEFT JOIN jobs ON jobs.run_seq = runs.seq AND jobs.step = new.step AND jobs.attempt = new.attempt""",
     ),
 }
 
