@@ -16,6 +16,7 @@ from orchestrator.app.command import Define, Defined, Direct, Discard, Redrive, 
 from orchestrator.app.life import Life, Route
 from orchestrator.app.pipeline import Point
 from orchestrator.app.plans import Plans
+from orchestrator.app.reads import Reads
 from orchestrator.app.waits import Caller, until
 from orchestrator.engine.command import CancelRun
 from orchestrator.engine.plan import Plan
@@ -99,6 +100,7 @@ class Orchestrator:
         self.incoming = life.incoming
         self._waits = life.waits
         self._shortcuts = life.shortcuts
+        self._reads = Reads(queries, self._plan, life.gateway, clock, limits)
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """See `Life.running`."""
@@ -154,19 +156,7 @@ class Orchestrator:
         """Read a run; with ``wait``, once it has ended or the time is over."""
         if wait:
             await self.wait(run_id, wait, caller)
-        record = await self._queries.run(run_id)
-        if record is None:
-            raise RunNotFound(f"no run has the id {run_id!r}; GET /workflow/runs lists them")
-        plan = await self._plan(record.workflow_id, record.version)
-        history = await self._queries.history(run_id)
-        return views.run_view(
-            record,
-            history,
-            plan,
-            lambda step: self.gateway.lease_of(run_id, step),
-            await self._queries.details(run_id) if record.ended_at is None else {},
-            self.gateway.connected_actions() if record.ended_at is None else {},
-        )
+        return await self._reads.read(run_id)
 
     async def wait(
         self, run_id: RunId, wait: Duration, caller: Caller | None = None, *, has_begun_now: bool = False

@@ -58,6 +58,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     open_runs_cached_max: Count = 50_000
     """Open runs whose state is kept in memory; the others are folded from their history when they are needed."""
 
+    completed_runs_cached_max: Count = 500
+    """Completed runs that were just read and are remembered for five seconds: many may ask for one and the same."""
+
     # What goes out
     list_limit_default: Count = 100
     """Entries of a list page when the request does not say."""
