@@ -23,6 +23,7 @@ from orchestrator.adapters.kafka.broker import open_broker
 from orchestrator.adapters.kafka.config import KafkaConfig, Topics
 from orchestrator.adapters.postgres.alone import only_process
 from orchestrator.adapters.postgres.database import Database as PostgresDatabase
+from orchestrator.adapters.postgres.duties import open_duties
 from orchestrator.adapters.postgres.outbox import PostgresOutbox
 from orchestrator.adapters.postgres.queries import PostgresQueries
 from orchestrator.adapters.postgres.store import PostgresStore
@@ -32,10 +33,13 @@ from orchestrator.adapters.sqlite.store import SqliteStore
 from orchestrator.adapters.system import SystemChance, SystemClock
 from orchestrator.api.app import make_app
 from orchestrator.api.http import CALLER
+from orchestrator.app.duties import NoDuty
 from orchestrator.app.life import Route
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.app.plans import Plans
 from orchestrator.app.waits import Caller
+from orchestrator.model.role import Role
+from orchestrator.ports.duties import Duties
 from orchestrator.ports.hints import Hints
 from orchestrator.ports.queries import Queries
 from orchestrator.ports.store import Store
@@ -150,7 +154,9 @@ async def open_orchestrator(settings: Settings) -> AsyncIterator[Orchestrator]:
         if settings.failpoints:
             points.warn()
             store = armed_store(store, points)
-            route = route and Route(armed_broker(route.broker, points), armed_outbox(route.outbox, points))
+            if route is not None:
+                broker, outbox = armed_broker(route.broker, points), armed_outbox(route.outbox, points)
+                route = route._replace(broker=broker, outbox=outbox)
         orchestrator = Orchestrator(
             store=store,
             queries=queries,
@@ -189,7 +195,12 @@ async def _open_parts(settings: Settings, plans: Plans, stack: AsyncExitStack) -
             properties=settings.kafka_properties,
             routes={action: settings.kafka_prefix + topic for action, topic in settings.kafka_routes.items()},
         )
-        route = Route(await stack.enter_async_context(open_broker(config)), PostgresOutbox(database))
+        roles = settings.role_set
+        duties: Duties = NoDuty()
+        if Role.TIMERS in roles:
+            duties = await stack.enter_async_context(open_duties(settings.database))
+        broker = await stack.enter_async_context(open_broker(config, reads=Role.ENGINE in roles))
+        route = Route(broker, PostgresOutbox(database), duties, roles)
     return PostgresStore(database), PostgresQueries(database), route
 
 

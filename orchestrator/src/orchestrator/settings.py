@@ -18,6 +18,7 @@ from orchestrator.adapters.failpoints.armed import Failpoints, FailpointsNotVali
 from orchestrator.adapters.kafka import properties
 from orchestrator.adapters.kafka.config import Topics
 from orchestrator.model.limits import Limits
+from orchestrator.model.role import ALL_ROLES, Role
 
 PREFIX: Final = "ORCHESTRATOR_"
 LOCAL_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -68,6 +69,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     processes of ends of runs, sooner than the database. Needs a database."""
     redis_prefix: str = "orchestrator:"
     """Put before the names of Redis keys and channels: for several installations on one Redis."""
+    roles: str = "api,engine,timers"
+    """What this process does, with commas: ``api`` serves REST and pages, ``engine`` takes results and heartbeats,
+    ``timers`` stands in line for what one process does for all."""
     memory: bool = False
     """Keep everything in memory: nothing survives the process."""
     hosts: str = ""
@@ -92,6 +96,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if not self.is_local and not given:
             return None
         return given | LOCAL_HOSTS | {self.host}
+
+    @property
+    def role_set(self) -> frozenset[Role]:
+        """The roles of this process.
+
+        Raises:
+            SettingsError: one is not known, or there is none.
+        """
+        given = [name.strip() for name in self.roles.split(",") if name.strip()]
+        unknown = [name for name in given if name not in set(Role)]
+        if unknown or not given:
+            reason = f"there is no role {unknown[0]!r}" if unknown else "no role is named"
+            raise SettingsError(f"roles: {reason}; choose from {', '.join(Role)}, with commas")
+        return frozenset(Role(name) for name in given)
 
     @property
     def place(self) -> str:
@@ -183,6 +201,13 @@ def _check_together(settings: Settings) -> None:
     for action, topic in settings.kafka_routes.items():
         if topic in names:
             raise SettingsError(f"kafka_routes: {action} cannot have {topic} to itself: it has its use already")
+    if settings.role_set != ALL_ROLES and not settings.kafka:
+        missing = ", ".join(role for role in Role if role not in settings.role_set)
+        where = "a PostgreSQL without Kafka" if settings.database else "a data folder"
+        raise SettingsError(
+            f"roles leaves out {missing}, and {where} has one process, which has to do everything; several processes "
+            "share the work through --database and --kafka"
+        )
     for less, more in (
         ("list_limit_default", "list_limit_max"),
         ("lease_seconds_default", "lease_seconds_max"),

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from orchestrator.api.app import make_app
+from orchestrator.model.role import Role
 from tests.api.driver import PROBLEM, Api, check_problem, failed
 
 PAGES = ["/workflow/runs", "/workflow/", "/workflow/flow", "RUN", "/workers", "/dead-letters", "LETTER"]
@@ -211,6 +213,18 @@ def test_health(api: Api, slash: str) -> None:
         answer = api.get(f"/health/{name}{slash}")
         assert (answer.status, answer.kind, answer.json()["status"]) == (200, "application/json", name)
         assert answer.json()["time"].endswith("Z")
+
+
+def test_a_process_without_the_api_says_so_and_still_says_how_it_is() -> None:
+    with Api() as api:
+        api.orchestrator.life.roles = frozenset({Role.ENGINE, Role.TIMERS})
+        api.app = make_app(api.orchestrator, None)
+        for method, path in (("GET", "/"), ("GET", "/workflow/runs"), ("POST", "/workflow/"), ("POST", "/workers")):
+            answer = api.run(api.call(method, path))
+            check_problem(answer, 421, "role-missing")
+            assert "engine and timers only" in answer.json()["detail"]
+        for path in ("/health/live", "/health/ready", "/errors/role-missing"):
+            assert api.get(path).status == 200
 
 
 def test_nothing_is_ready_before_it_runs() -> None:

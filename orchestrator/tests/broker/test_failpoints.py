@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.adapters.failpoints.armed import Failpoints
 from orchestrator.adapters.failpoints.names import FAILPOINTS
-from orchestrator.app import incoming, timers
+from orchestrator.app import broker_leases, timers
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.bootstrap import open_orchestrator
 from orchestrator.model.limits import Limits
@@ -40,7 +40,7 @@ async def test_every_failpoint_is_met(
     site: Site, raw: RawWorker, opened: list[Failpoints], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timers, "CLEAN_SECONDS", 0.2)
-    monkeypatch.setattr(incoming, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(broker_leases, "WATCH_SECONDS", 0.1)
 
     def unmet() -> list[str]:
         met = {name for points in opened for name in points.met}

@@ -10,7 +10,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 from workersdk import Worker
 
-from orchestrator.app import incoming
+from orchestrator.app import broker_leases
 from orchestrator.model.errors import InvalidRequest
 from orchestrator.model.wire import RegisterBody
 from tests.broker.site import RawWorker, Site, define, ended, eventually, trigger
@@ -103,7 +103,7 @@ async def test_a_job_that_was_taken_and_dropped_comes_back_after_its_timeout(
     site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch, commits: bool
 ) -> None:
     """Also when the group of the worker commits nothing, so that nobody can tell how far it has read."""
-    monkeypatch.setattr(incoming, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(broker_leases, "WATCH_SECONDS", 0.1)
     async with site.process() as orchestrator:
         await define(orchestrator, {"action": "step1", "timeout": 1, "retry": {"delay": 0}})
         run_id = await trigger(orchestrator)
@@ -119,7 +119,7 @@ async def test_a_job_that_was_taken_and_dropped_comes_back_after_its_timeout(
 
 async def test_a_job_that_nobody_has_read_does_not_time_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The timeout counts from when a worker can have the job."""
-    monkeypatch.setattr(incoming, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(broker_leases, "WATCH_SECONDS", 0.1)
     async with site.process() as orchestrator:
         await define(orchestrator, {"action": "step1", "timeout": 0.5, "retry": {"maxRetries": 0}})
         run_id = await trigger(orchestrator)
@@ -131,10 +131,10 @@ async def test_a_job_that_nobody_has_read_does_not_time_out(site: Site, monkeypa
 async def test_a_worker_that_gives_no_sign_of_life_may_take_its_time_where_the_step_has_no_timeout(
     site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(incoming, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(broker_leases, "WATCH_SECONDS", 0.1)
     async with site.process() as orchestrator:
-        assert orchestrator.incoming is not None
-        orchestrator.incoming._limits = replace(orchestrator.limits, lease_seconds_default=1.0)
+        assert orchestrator.life.broker_leases is not None
+        orchestrator.life.broker_leases._limits = replace(orchestrator.limits, lease_seconds_default=1.0)
         await define(orchestrator, {"action": "step1", "retry": {"maxRetries": 0}})
         run_id = await trigger(orchestrator)
         job = await raw.job()
@@ -149,7 +149,7 @@ async def test_where_an_action_has_workers_of_ours_nobody_else_speaks_for_them(
     site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job that waits for them is not taken for begun because some other program reads the topic."""
-    monkeypatch.setattr(incoming, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(broker_leases, "WATCH_SECONDS", 0.1)
     async with site.process() as orchestrator:
         await define(orchestrator, {"action": "step1", "timeout": 0.5, "retry": {"maxRetries": 0}})
         ours = RawWorker(site, "workflow-worker.step1")

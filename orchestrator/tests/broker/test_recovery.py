@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from orchestrator.adapters.kafka.broker import KafkaBroker
-from orchestrator.app import incoming, outgoing
+from orchestrator.app import broker_leases, outgoing
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.times import MICROS, Duration
 from tests.broker.site import RawWorker, Site, define, ended, eventually, next_message, trigger
@@ -57,9 +57,10 @@ async def test_a_job_whose_worker_is_silent_goes_out_again_alone(site: Site, mon
     """Its group has read past it, and nobody says a word."""
     worker = RawWorker(site, "workflow-worker.step1")
     async with site.process() as orchestrator:
-        assert orchestrator.incoming is not None
-        monkeypatch.setattr(incoming, "WATCH_SECONDS", 0.1)
-        orchestrator.incoming._limits = replace(orchestrator.limits, lease_seconds_default=1.0)
+        leases = orchestrator.life.broker_leases
+        assert leases is not None
+        monkeypatch.setattr(broker_leases, "WATCH_SECONDS", 0.1)
+        leases._limits = replace(orchestrator.limits, lease_seconds_default=1.0)
         await define(orchestrator, {"action": "step1", "retry": {"delay": 0}})
         run_id = await trigger(orchestrator)
         first = await worker.job()

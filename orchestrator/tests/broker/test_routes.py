@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from orchestrator.adapters.kafka.config import KafkaConfig, Topics
-from orchestrator.app import incoming, outgoing
+from orchestrator.app import broker_leases, outgoing
 from orchestrator.model.errors import Unavailable
 from tests.broker.site import RawWorker, Site, define, ended, eventually, trigger
 
@@ -51,9 +51,9 @@ async def test_a_worker_that_took_a_job_from_its_own_topic_and_is_silent_loses_i
 ) -> None:
     own = resizer(site)
     async with site.process(kafka_routes=ROUTES) as orchestrator:
-        assert orchestrator.incoming is not None
-        monkeypatch.setattr(incoming, "WATCH_SECONDS", 0.1)
-        orchestrator.incoming._limits = replace(orchestrator.limits, lease_seconds_default=1.0)
+        assert orchestrator.life.broker_leases is not None
+        monkeypatch.setattr(broker_leases, "WATCH_SECONDS", 0.1)
+        orchestrator.life.broker_leases._limits = replace(orchestrator.limits, lease_seconds_default=1.0)
         await define(orchestrator, {"action": "resize", "retry": {"delay": 0}})
         run_id = await trigger(orchestrator)
         assert (await own.job())["attempt"] == 1
@@ -88,7 +88,7 @@ async def test_jobs_that_wait_where_their_workers_look_no_more_are_sent_where_th
 async def test_workers_that_look_elsewhere_are_told_of(
     site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(incoming, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(broker_leases, "WATCH_SECONDS", 0.1)
     misled = RawWorker(site, "workflow-worker.resize")
     async with site.process() as orchestrator:
         await define(orchestrator, {"action": "resize"})

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.adapters.kafka.config import KafkaConfig
 from orchestrator.adapters.kafka.properties import REFUSED, without_secrets
 from orchestrator.model.limits import Limits
+from orchestrator.model.role import ALL_ROLES, Role
 from orchestrator.settings import Settings, SettingsError, load_settings
 
 FILE = """
@@ -307,3 +308,27 @@ def test_an_address_of_a_redis_that_makes_no_sense_is_refused_and_not_repeated(u
     message = refusal({"database": "postgresql://here/db", "redis": url}, {})
     assert message.startswith("redis ")
     assert "s3cret" not in message
+
+
+KAFKA = {"database": "postgresql://u:p@h/d", "kafka": "h:9092"}
+
+
+def test_a_process_has_all_roles_unless_it_is_told_otherwise() -> None:
+    assert Settings().role_set == ALL_ROLES
+    settings = load_settings({**KAFKA, "roles": " timers, api,"}, {}, None)
+    assert settings.role_set == {Role.API, Role.TIMERS}
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({**KAFKA, "roles": "api,timer"}, ["no role 'timer'", "api, engine, timers"]),
+        ({**KAFKA, "roles": " , "}, ["no role is named"]),
+        ({"roles": "api,engine"}, ["leaves out timers", "data folder", "--kafka"]),
+        ({"database": "postgresql://u:p@h/d", "roles": "api"}, ["leaves out engine, timers", "without Kafka"]),
+    ],
+)
+def test_roles_that_make_no_sense_are_refused(flags: dict[str, object], words: list[str]) -> None:
+    message = refusal(flags, {})
+    for word in words:
+        assert word in message

@@ -20,7 +20,8 @@ from orchestrator.api.workers import Drain, Exchange, Heartbeat, Worker, Workers
 from orchestrator.api.workflows import Trigger, Version, Versions, Workflow, Workflows
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.model.errors import OrchestratorError
-from orchestrator.model.problem import HostRefused, error_kinds
+from orchestrator.model.problem import HostRefused, RoleMissing, error_kinds
+from orchestrator.model.role import Role
 from orchestrator.pages import render
 from orchestrator.pages.assets import ASSET_HEADERS, asset
 
@@ -30,6 +31,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _HOSTS_REMEMBERED: Final = 64
+_ALWAYS: Final = frozenset({"/health/live", "/health/ready", "/errors/{code}", "/assets/{name}"})
+"""What a process answers whatever its roles are."""
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -72,9 +75,23 @@ def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None) -> Asgi:
         "/openapi.json": _OpenApi(),
         "/assets/{name}": _Assets(),
     }
+    serves_all = Role.API in orchestrator.life.roles
     for path, resource in routes.items():
-        app.add_route(path, resource)
+        if serves_all or path in _ALWAYS:
+            app.add_route(path, resource)
+    if not serves_all:
+        app.add_sink(_Refusal(orchestrator.life.roles), "/")
     return _note_gone(app)
+
+
+class _Refusal:
+    """Answers for what a process without the role ``api`` does not serve."""
+
+    def __init__(self, roles: frozenset[Role]) -> None:
+        self._has = " and ".join(role for role in Role if role in roles)
+
+    async def __call__(self, req: Request, resp: Response | None, **_: Any) -> None:
+        raise RoleMissing(f"its roles are {self._has} only; send the request to a process with the role api")
 
 
 def _note_gone(app: falcon.asgi.App[Any, Any]) -> Asgi:

@@ -1,4 +1,4 @@
-"""What comes in through a broker: results, heartbeats, and how far workers have read.
+"""What comes in through a broker: results and heartbeats.
 
 Rule 1: offsets follow the commit, never the other way round.
 Rule 2: a record that cannot be read is kept with the dead letters, and the next one is taken.
@@ -17,13 +17,12 @@ from typing import Final, TypeVar
 from orchestrator.app.command import Direct, Record
 from orchestrator.app.pipeline import Pipeline
 from orchestrator.app.records import Beats, Results
-from orchestrator.engine.command import LoseAttempt, StartAttempt, TimeOutAttempt
+from orchestrator.engine.command import StartAttempt
 from orchestrator.model.errors import OrchestratorError
-from orchestrator.model.job import JobRow, Rejection, Report
+from orchestrator.model.job import Rejection, Report
 from orchestrator.model.limits import Limits
-from orchestrator.model.times import MICROS, Duration, seconds
 from orchestrator.ports.broker import Broker, Stop
-from orchestrator.ports.clock import Chance, Clock
+from orchestrator.ports.clock import Clock
 from orchestrator.ports.outbox import Beat, Outbox
 
 _log = logging.getLogger(__name__)
@@ -31,25 +30,16 @@ _T = TypeVar("_T")
 
 AGAIN_SECONDS: Final = 0.5
 """The pause before a failing store or broker is tried again."""
-WATCH_SECONDS: Final = 1.0
-"""How often leases are looked at, and how far workers have read."""
-LIMIT: Final = 1_000
-"""Rows looked at in one look; the rest follow in the next."""
-LAG_MAX: Final = 1_000
-"""Records that may wait before no lease is ended: the signs of life may be among them."""
 
 
 class Incoming:
     """Takes what workers send. `run` is its service."""
 
-    def __init__(
-        self, broker: Broker, outbox: Outbox, pipeline: Pipeline, clock: Clock, chance: Chance, limits: Limits
-    ) -> None:
+    def __init__(self, broker: Broker, outbox: Outbox, pipeline: Pipeline, clock: Clock, limits: Limits) -> None:
         self._broker = broker
         self._outbox = outbox
         self._pipeline = pipeline
         self._clock = clock
-        self._chance = chance
         self._limits = limits
         self.rejected: Counter[str] = Counter()
         """Results that changed nothing, and records that could not be read, by reason."""
@@ -59,7 +49,6 @@ class Incoming:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._take_results())
             group.create_task(self._take_heartbeats())
-            group.create_task(self._watch())
 
     async def _take_results(self) -> None:
         inbox = self._broker.results
@@ -110,59 +99,6 @@ class Incoming:
         now = self._clock.now()
         start = StartAttempt(beat.step, beat.attempt, beat.worker, beat.started_at or now)
         return Direct(beat.run_id, start, details=beat.details, lease_until=now + beat.lease)
-
-    async def _watch(self) -> None:
-        failing = False
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            try:
-                await self._find_taken()
-                if self._broker.results.lag() + self._broker.heartbeats.lag() <= LAG_MAX:
-                    await self._end_leases()
-                failing = False
-            except OrchestratorError as error:
-                if not failing:
-                    _log.error("leases wait: %s", error)
-                failing = True
-
-    async def _find_taken(self) -> None:
-        """Give a lease to jobs that some worker has taken and not told of: it has until then to say so."""
-        actions = await self._outbox.actions()
-        if not actions:
-            return
-        now = self._clock.now()
-        lease = round(self._limits.lease_seconds_default * MICROS)
-        starts: list[asyncio.Future[bool | Rejection]] = []
-        taken = await self._broker.taken(actions)
-        beating = {one.action for one in taken if one.beats}
-        for row in await self._outbox.passed(taken, LIMIT):
-            start = StartAttempt(row.step, row.attempt, "", now)
-            until = now + (lease if row.timeout is None else min(lease, row.timeout))
-            if row.timeout is not None and row.action not in beating:
-                # Nothing will be heard of it before its answer: its own timeout counts, from now on.
-                until = now + row.timeout
-            direct = Direct(row.run_id, start, details=row.details, lease_until=until)
-            starts.append(self._pipeline.submit(direct, refusable=False))
-        for answer in starts:
-            await answer
-
-    async def _end_leases(self) -> None:
-        rows = await self._outbox.expired(self._clock.now(), LIMIT)
-        endings = [self._pipeline.submit(self._ending(row), refusable=False) for row in rows]
-        for ending in endings:
-            await ending
-
-    def _ending(self, row: JobRow) -> Direct:
-        is_over = row.timeout is not None and row.started_at is not None
-        if is_over and (row.started_at or 0) + (row.timeout or 0) <= self._clock.now():
-            command: TimeOutAttempt | LoseAttempt = TimeOutAttempt(row.step, row.attempt, self._chance.draw())
-        else:
-            who = f"worker {row.worker}" if row.worker else "a worker that took the job"
-            lease = seconds(Duration(round(self._limits.lease_seconds_default * MICROS)))
-            reason = f"{who} gave no sign of life for {lease} s"
-            most = self._limits.lost_attempts_max
-            command = LoseAttempt(row.step, row.attempt, reason, most, self._chance.draw())
-        return Direct(row.run_id, command, details=row.details, worker=row.worker or None)
 
     def _note(self, rejection: Rejection, about: str) -> None:
         """Count what changed nothing; the first of its kind is logged, the others are for whoever looks."""

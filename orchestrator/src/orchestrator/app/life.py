@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+from orchestrator.app.broker_leases import BrokerLeases
+from orchestrator.app.duties import EveryDuty, NoDuty
 from orchestrator.app.gateway import Gateway
 from orchestrator.app.incoming import Incoming
 from orchestrator.app.lease import Leases
@@ -22,8 +24,10 @@ from orchestrator.app.watch import Watch
 from orchestrator.app.world import BrokerWorld, QueueWorld
 from orchestrator.model.errors import OrchestratorError, Unavailable
 from orchestrator.model.limits import Limits
+from orchestrator.model.role import ALL_ROLES, Role
 from orchestrator.ports.broker import Broker
 from orchestrator.ports.clock import Chance, Clock
+from orchestrator.ports.duties import Duties
 from orchestrator.ports.hints import Hints
 from orchestrator.ports.outbox import Outbox
 from orchestrator.ports.queries import Queries
@@ -34,10 +38,15 @@ _log = logging.getLogger(__name__)
 
 
 class Route(NamedTuple):
-    """The way of jobs through a broker; without one they go by this process's own queue."""
+    """The way of jobs through a broker, which any number of processes share.
+
+    Without one, jobs go by this process's own queue, and it does everything.
+    """
 
     broker: Broker
     outbox: Outbox
+    duties: Duties = EveryDuty()
+    roles: frozenset[Role] = ALL_ROLES
 
 
 class Life:
@@ -67,18 +76,28 @@ class Life:
                 self.waits.tell = lambda run_id: hints.tell((run_id,))
         self.outgoing: Outgoing | None = None
         self.incoming: Incoming | None = None
+        self.broker_leases: BrokerLeases | None = None
+        self.roles = ALL_ROLES if route is None else route.roles
+        duties: Duties = EveryDuty()
         world = QueueWorld(self.waits)
         leases = Leases()
         if route is None:
             self.pipeline = Pipeline(store, plans, clock, chance, limits, world, reach)
         else:
-            self.outgoing = Outgoing(route.broker, route.outbox, clock)
+            duties = route.duties if Role.TIMERS in route.roles else NoDuty()
+            self.outgoing = Outgoing(route.broker, route.outbox, clock, duties)
             broker_world = BrokerWorld(self.waits, self.outgoing)
             self.pipeline = Pipeline(store, plans, clock, chance, limits, broker_world, reach, RESEND_AFTER)
-            self.incoming = Incoming(route.broker, route.outbox, self.pipeline, clock, chance, limits)
+            if Role.ENGINE in route.roles:
+                self.incoming = Incoming(route.broker, route.outbox, self.pipeline, clock, limits)
+            if Role.TIMERS in route.roles:
+                self.broker_leases = BrokerLeases(
+                    route.broker, route.outbox, self.pipeline, clock, chance, limits, duties
+                )
         self.gateway = world.gateway = Gateway(self.pipeline, queue, leases, clock, limits)
         self.timers = Timers(store, self.pipeline, self.gateway, queue, leases, plans, clock, chance, limits)
         self.timers.keeps_leases = route is None
+        self.timers.duties = duties
         self.gateway.has_jobs = route is None
         self.services: list[asyncio.Task[None]] = []
         """What has to run as long as the process does."""
@@ -93,14 +112,17 @@ class Life:
             pipeline.cancel()
             raise
         services = [asyncio.create_task(self.timers.run(), name="timers")]
-        if self.outgoing is not None and self.incoming is not None:
+        if self.outgoing is not None:
             services.append(asyncio.create_task(self.outgoing.run(self.pipeline), name="outgoing"))
+        if self.incoming is not None:
             services.append(asyncio.create_task(self.incoming.run(), name="incoming"))
         if self.watch is not None:
             services.append(asyncio.create_task(self.watch.run(), name="watch"))
         if self.hints is not None and self.shortcuts is not None:
             services.append(asyncio.create_task(self.hints.run(), name="hints"))
             services.append(asyncio.create_task(self.shortcuts.run(), name="shortcuts"))
+        if self.broker_leases is not None:
+            services.append(asyncio.create_task(self.broker_leases.run(), name="leases"))
         self.services = [pipeline, *services]
         try:
             yield

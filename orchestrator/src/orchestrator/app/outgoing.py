@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Final
 
 from orchestrator.app.command import Direct, Requeue
+from orchestrator.app.duties import perform
 from orchestrator.app.pipeline import Pipeline
 from orchestrator.engine.command import FailAttempt
 from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.event import Failure
 from orchestrator.model.job import Job
+from orchestrator.model.role import Duty
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Duration, Time
 from orchestrator.ports.broker import Broker, Refused, Sent, Stop
 from orchestrator.ports.clock import Clock
+from orchestrator.ports.duties import Duties
 from orchestrator.ports.outbox import Outbox
 
 _log = logging.getLogger(__name__)
@@ -44,8 +48,9 @@ LIMIT: Final = 1_000
 class Outgoing:
     """Hands over what was decided. `run` is its service."""
 
-    def __init__(self, broker: Broker, outbox: Outbox, clock: Clock) -> None:
+    def __init__(self, broker: Broker, outbox: Outbox, clock: Clock, duties: Duties) -> None:
         self._broker = broker
+        self._duties = duties
         self._outbox = outbox
         self._clock = clock
         self._acknowledged: dict[tuple[RunId, int], tuple[Sent, int]] = {}
@@ -104,8 +109,7 @@ class Outgoing:
             await asyncio.sleep(TICK_SECONDS)
             try:
                 await self.note_sent(NOTE_AFTER)
-                await self._resend(pipeline)
-                await self._publish_again()
+                await perform(self._duties, Duty.RESENDING, partial(self._again, pipeline))
                 failing = False
             except OrchestratorError as error:
                 if not failing:
@@ -127,6 +131,10 @@ class Outgoing:
             known = self._acknowledged.get((sent.run_id, sent.step))
             if known is not None and known[0] is sent:
                 del self._acknowledged[sent.run_id, sent.step]
+
+    async def _again(self, pipeline: Pipeline) -> None:
+        await self._resend(pipeline)
+        await self._publish_again()
 
     async def _resend(self, pipeline: Pipeline) -> None:
         now = self._clock.now()

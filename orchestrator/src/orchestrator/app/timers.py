@@ -8,6 +8,7 @@ from typing import Final
 
 from orchestrator.app.batch import make_job
 from orchestrator.app.command import Direct, Requeue
+from orchestrator.app.duties import EveryDuty, perform
 from orchestrator.app.gateway import Gateway
 from orchestrator.app.lease import Lease, Leases, length_of
 from orchestrator.app.pipeline import Pipeline
@@ -18,8 +19,10 @@ from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.job import JobRow, Rejection
 from orchestrator.model.json import NULL
 from orchestrator.model.limits import Limits
+from orchestrator.model.role import Duty
 from orchestrator.model.times import MICROS, Duration, Time, seconds
 from orchestrator.ports.clock import Chance, Clock
+from orchestrator.ports.duties import Duties
 from orchestrator.ports.queue import JobQueue
 from orchestrator.ports.store import Store
 
@@ -67,6 +70,8 @@ class Timers:
         self._limits = limits
         self.keeps_leases = True
         """False where jobs go through a broker: their leases are in the store, and none is swept into the queue."""
+        self.duties: Duties = EveryDuty()
+        """What of all this is this process's; leases of its own gateway are always."""
         self._place = _BEGIN
         self._cleaned_on = clock.monotonic()
         self._retaining = False
@@ -89,16 +94,23 @@ class Timers:
         """Fire what is due, once."""
         await self.record_leases(RECORD_AFTER)
         await self._end_leases()
-        await self._settle(await self._due())
+        await perform(self.duties, Duty.TIMERS, self._fire)
         if self.keeps_leases and (self._gateway.overflowed or self._place != _BEGIN):
             await self._sweep()
         if self._clock.monotonic() - self._cleaned_on > CLEAN_SECONDS * MICROS:
             self._cleaned_on = self._clock.monotonic()
             self._gateway.workers.forget(self._cleaned_on)
-            await self._store.forget(self._clock.now(), DUE_MAX)
-            self._retaining = self._limits.runs_kept_seconds > 0
+            await perform(self.duties, Duty.CLEANING, self._forget)
         if self._retaining:
-            await self._retain()
+            self._retaining = await perform(self.duties, Duty.CLEANING, self._retain) and self._retaining
+
+    async def _fire(self) -> None:
+        await self._settle(await self._due())
+
+    async def _forget(self) -> None:
+        """Remove keys that have expired, and begin to remove runs."""
+        await self._store.forget(self._clock.now(), DUE_MAX)
+        self._retaining = self._limits.runs_kept_seconds > 0
 
     async def _retain(self) -> None:
         """Remove runs that were kept long enough, a few at a time."""

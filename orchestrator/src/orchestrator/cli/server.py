@@ -40,6 +40,12 @@ Topics = Annotated[
     str | None,
     typer.Option(help="Missing Kafka topics: auto makes them, check refuses, off trusts.", show_default=False),
 ]
+Roles = Annotated[
+    str | None,
+    typer.Option(
+        help="What this process does, with commas: api, engine, timers.  [default: all of them]", show_default=False
+    ),
+]
 Memory = Annotated[bool, typer.Option("--memory", help="Keep nothing: what ran is gone with the process.")]
 Config = Annotated[Path | None, typer.Option(help="A TOML file with settings.", show_default=False)]
 Hosts = Annotated[
@@ -61,6 +67,7 @@ def server(  # noqa: PLR0913, PLR0917 - one parameter an option
     kafka: Kafka = None,
     redis: Redis = None,
     topics: Topics = None,
+    roles: Roles = None,
     memory: Memory = False,
     hosts: Hosts = None,
     config: Config = None,
@@ -85,6 +92,7 @@ def server(  # noqa: PLR0913, PLR0917 - one parameter an option
         kafka=kafka,
         redis=redis,
         topics=topics,
+        roles=roles,
         memory=memory or None,
         hosts=hosts,
         log_level=log_level,

@@ -54,6 +54,14 @@ class PathNotFound(OrchestratorError):
     http_status = 404
 
 
+class RoleMissing(OrchestratorError):
+    """The process that was asked does not have the role ``api``; nothing was done. Send the request to one that has."""
+
+    code = "role-missing"
+    title = "This process does not serve the API"
+    http_status = 421
+
+
 class MethodNotAllowed(OrchestratorError):
     """The path exists, but not for this method; the header Allow lists those it takes."""
 

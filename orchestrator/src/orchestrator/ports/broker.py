@@ -156,6 +156,14 @@ class Broker(Protocol):
         """
         ...
 
+    async def waiting(self) -> int:
+        """Count the results and signs of life that no process of the orchestrator has done yet, in all partitions.
+
+        Raises:
+            Unavailable: the broker does not say.
+        """
+        ...
+
     async def taken(self, actions: Collection[str]) -> Sequence[Taken]:
         """Find out how far workers have read; nothing is said of an action that no reader is known for.
 

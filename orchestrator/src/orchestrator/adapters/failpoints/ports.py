@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cached_property
 from typing import Any, cast
 
 from orchestrator.adapters.failpoints.armed import Failpoints, before
 from orchestrator.adapters.failpoints.names import DELAY, DONE_THEN_ERROR, ERROR
-from orchestrator.model.errors import Unavailable
 from orchestrator.model.job import Job
 from orchestrator.ports.broker import Broker, Inbox, Refused, Sent
 from orchestrator.ports.outbox import Outbox
@@ -47,26 +47,12 @@ class _Calls:
         points = self._points
 
         async def call(*arguments: Any, **named: Any) -> Any:
-            try:
-                due = await points.enter(armed)
-                answer = await found(*arguments, **named)
-                points.leave(armed, due)
-            except Unavailable as error:
-                self._failed(error)
-                raise
+            due = await points.enter(armed)
+            answer = await found(*arguments, **named)
+            points.leave(armed, due)
             return answer
 
         return call
-
-    def _failed(self, error: Unavailable) -> None:
-        """Take note of a failure."""
-
-
-class _Transaction(_Calls):
-    failure: Unavailable | None = None
-
-    def _failed(self, error: Unavailable) -> None:
-        self.failure = self.failure or error
 
 
 class _Store(_Calls):
@@ -79,20 +65,19 @@ class _Store(_Calls):
         due = await points.enter("transaction.begin")
         async with self._inner.transaction() as tx:
             points.leave("transaction.begin", due)
-            armed = _Transaction(tx, "transaction", points)
-            yield cast("Transaction", armed)
-            if armed.failure is not None:
-                # The caller went on after it; no store lets such a transaction be.
-                raise armed.failure
+            yield cast("Transaction", _Calls(tx, "transaction", points))
             due = await points.enter("transaction.commit")
         points.leave("transaction.commit", due)
 
 
 class _Broker(_Calls):
-    def __init__(self, inner: Broker, prefix: str, points: Failpoints) -> None:
-        super().__init__(inner, prefix, points)
-        self.results = cast("Inbox", _Inbox(inner.results, "results", points))
-        self.heartbeats = cast("Inbox", _Inbox(inner.heartbeats, "heartbeats", points))
+    @cached_property
+    def results(self) -> Inbox:
+        return cast("Inbox", _Inbox(self._inner.results, "results", self._points))
+
+    @cached_property
+    def heartbeats(self) -> Inbox:
+        return cast("Inbox", _Inbox(self._inner.heartbeats, "heartbeats", self._points))
 
     def send(
         self,

@@ -12,6 +12,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException
 
 from orchestrator.adapters.kafka import dead_letters
+from orchestrator.adapters.kafka.backlog import Backlog
 from orchestrator.adapters.kafka.config import KafkaConfig
 from orchestrator.adapters.kafka.consumer import KafkaInbox
 from orchestrator.adapters.kafka.dead_letters import Copy
@@ -33,17 +34,20 @@ _encode = msgspec.json.Encoder().encode
 class KafkaBroker:
     """One process's clients. Made by `open_broker`."""
 
-    def __init__(self, config: KafkaConfig, partitions: dict[str, int]) -> None:
+    def __init__(self, config: KafkaConfig, partitions: dict[str, int], *, reads: bool) -> None:
         self._config = config
         self._topics = config.topics
         self._partitions = partitions
         self._letter_partitions = partitions.get(config.topics.dead_letters, 1)
         self._next_partition = 0
         self._readers = Readers(config)
+        self._backlog = Backlog(config)
+        self._inboxes: dict[str, KafkaInbox] = {}
         self._records = Records(config)
         try:
-            self.results = KafkaInbox(config, config.topics.results)
-            self.heartbeats = KafkaInbox(config, config.topics.heartbeats)
+            if reads:
+                # Joins the groups, and finds out about properties that no consumer takes.
+                _ = self.results, self.heartbeats
         except BaseException:
             self._records.close()
             raise
@@ -52,6 +56,22 @@ class KafkaBroker:
     def routes(self) -> Mapping[str, str]:
         """See `ports.broker.Broker.routes`."""
         return self._config.routes
+
+    @property
+    def results(self) -> KafkaInbox:
+        """See `ports.broker.Broker.results`."""
+        return self._inbox(self._topics.results)
+
+    @property
+    def heartbeats(self) -> KafkaInbox:
+        """See `ports.broker.Broker.heartbeats`."""
+        return self._inbox(self._topics.heartbeats)
+
+    def _inbox(self, topic: str) -> KafkaInbox:
+        """Join the group of a topic's readers when it is first asked for: not every process takes what comes in."""
+        if topic not in self._inboxes:
+            self._inboxes[topic] = KafkaInbox(self._config, topic)
+        return self._inboxes[topic]
 
     def send(
         self,
@@ -124,13 +144,17 @@ class KafkaBroker:
         about = f"{topic}:{record.partition}:{record.offset}"
         await self._write(copies, about, record.partition % self._letter_partitions)
 
+    async def waiting(self) -> int:
+        """See `ports.broker.Broker.waiting`."""
+        return await asyncio.to_thread(self._backlog.count)
+
     async def taken(self, actions: Collection[str]) -> Sequence[Taken]:
         """See `ports.broker.Broker.taken`."""
         return await asyncio.to_thread(self._readers.taken, actions)
 
     async def close(self) -> None:
         """Commit what is done, leave the groups, wait a moment for what is under way."""
-        await asyncio.gather(self.results.close(), self.heartbeats.close())
+        await asyncio.gather(*(inbox.close() for inbox in self._inboxes.values()))
         await asyncio.to_thread(self._records.close)
 
     async def _write(self, copies: Iterable[Copy], about: str, partition: int) -> None:
@@ -168,14 +192,14 @@ def _nobody(partition: int, offset: int, fault: Fault | None) -> None:
 
 
 @asynccontextmanager
-async def open_broker(config: KafkaConfig) -> AsyncIterator[KafkaBroker]:
-    """Connect, with the topics in place.
+async def open_broker(config: KafkaConfig, *, reads: bool = True) -> AsyncIterator[KafkaBroker]:
+    """Connect, with the topics in place; with ``reads`` as one of those that results and heartbeats come to.
 
     Raises:
         Unavailable: the cluster does not answer, or a topic is missing, or the client does not take its properties.
     """
     try:
-        broker = KafkaBroker(config, await asyncio.to_thread(prepare, config))
+        broker = KafkaBroker(config, await asyncio.to_thread(prepare, config), reads=reads)
     except (KafkaException, TypeError, ValueError) as error:
         first = error.args[0] if error.args else error
         reason = first.str() if isinstance(first, KafkaError) else str(first)

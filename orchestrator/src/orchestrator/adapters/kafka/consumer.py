@@ -115,9 +115,15 @@ class KafkaInbox:
             except KafkaException as error:
                 _log.warning("kafka: reading %s: %s", self._topic, error)
             except RuntimeError:
-                return
+                # The loop has ended; so will this.
+                break
         try:
             self._commit(wait=True)
+        except (KafkaException, RuntimeError) as error:
+            _log.warning("kafka: offsets of %s are not committed, their records come again: %s", self._topic, error)
+        try:
+            # Whatever became of the commit: a member that does not leave keeps its partitions from the others, and
+            # one that is not closed keeps its process from ending.
             self._consumer.close()
         except (KafkaException, RuntimeError) as error:
             _log.warning("kafka: leaving the group of %s: %s", self._topic, error)

@@ -1,0 +1,49 @@
+"""What waits for the orchestrator: results and signs of life that none of its processes has done, in all partitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from orchestrator.adapters.kafka.config import CALL_SECONDS, KafkaConfig
+from orchestrator.model.errors import Unavailable
+
+
+class Backlog:
+    """Asks the cluster; its calls block, and belong on a thread."""
+
+    def __init__(self, config: KafkaConfig) -> None:
+        self._group = config.group
+        self._incoming = (config.topics.results, config.topics.heartbeats)
+        self._admin = AdminClient(config.client("backlog", {}))
+
+    def count(self) -> int:
+        """See `ports.broker.Broker.waiting`."""
+        try:
+            return sum(self._lag(topic) for topic in self._incoming)
+        except KafkaException as error:
+            raise Unavailable(f"Kafka does not say what waits: {error}") from error
+
+    def _lag(self, topic: str) -> int:
+        """Count what the readers of a topic have not done; of a partition they never read, all that is there."""
+        listed = self._admin.list_topics(topic, timeout=CALL_SECONDS)
+        places = [TopicPartition(topic, number) for number in listed.topics[topic].partitions]
+        done = self._done(topic)
+        firsts = self._bounds(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        ends = self._bounds(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        begun = {partition: max(done.get(partition, 0), first) for partition, first in firsts.items()}
+        return sum(max(0, end - begun.get(partition, 0)) for partition, end in ends.items())
+
+    def _done(self, topic: str) -> dict[int, int]:
+        group = f"{self._group}.{topic}"
+        asked = self._admin.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group)], request_timeout=CALL_SECONDS
+        )
+        places = asked[group].result().topic_partitions
+        return {place.partition: place.offset for place in places if place.topic == topic and place.offset >= 0}
+
+    def _bounds(self, places: list[TopicPartition], which: Any) -> dict[int, int]:
+        asked = self._admin.list_offsets(dict.fromkeys(places, which), request_timeout=CALL_SECONDS)
+        return {place.partition: answer.result().offset for place, answer in asked.items()}
