@@ -14,6 +14,12 @@ STACK_RUN := $(BIN)/python -m stack
 
 # uv takes an installed Python and never fetches one; UV_PYTHON chooses which.
 export UV_PYTHON_DOWNLOADS := never
+# Where this machine has certificates of its own, such as a company's, uv takes them, as pip and curl do.
+CERTIFICATES := $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem \
+	/etc/ssl/cert.pem)
+ifneq ($(CERTIFICATES),)
+export UV_SYSTEM_CERTS ?= 1
+endif
 # A virtual environment that happens to be active is not ours.
 unexport VIRTUAL_ENV
 # Without byte code every process of the demo would compile everything again.

@@ -14,7 +14,6 @@ from typing import Final
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from orchestrator.adapters.embedded import EmbeddedQueue
 from orchestrator.adapters.failpoints.armed import Failpoints
@@ -32,12 +31,11 @@ from orchestrator.adapters.sqlite.queries import SqliteQueries
 from orchestrator.adapters.sqlite.store import SqliteStore
 from orchestrator.adapters.system import SystemChance, SystemClock
 from orchestrator.api.app import make_app
-from orchestrator.api.http import CALLER
+from orchestrator.api.protocol import Protocol
 from orchestrator.app.duties import NoDuty
 from orchestrator.app.life import Route
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.app.plans import Plans
-from orchestrator.app.waits import Caller
 from orchestrator.model.role import Role
 from orchestrator.ports.duties import Duties
 from orchestrator.ports.hints import Hints
@@ -86,7 +84,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
             server = _Server(
                 uvicorn.Config(
                     make_app(orchestrator, settings.names),
-                    http=_Protocol,
+                    http=Protocol.within(settings.limits.request_head_bytes_max),
                     ws="none",
                     lifespan="off",
                     log_config=None,
@@ -117,22 +115,6 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
             if watching.done():
                 raise ServiceFailed(f"the {watching.result()} service has stopped; the log above says why")
             watching.cancel()
-
-
-class _Protocol(HttpToolsProtocol):
-    """Lets requests know the connection they came on, and when it closes."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._caller = Caller()
-        super().connection_made(transport)
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope[CALLER] = self._caller  # type: ignore[typeddict-unknown-key]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._caller.leave()
 
 
 class _Server(uvicorn.Server):

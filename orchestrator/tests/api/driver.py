@@ -115,8 +115,10 @@ class Api:
         body: bytes | Iterable[bytes] = b"",
         headers: Mapping[str, str] | None = None,
         caller: Caller | None = None,
+        more: Iterable[tuple[str, str]] = (),
+        http_version: str = "1.1",
     ) -> Answer:
-        """Send one request. A body that is not bytes goes in chunks, without a length."""
+        """Send one request; `more` are headers of which some come twice. A body that is not bytes goes in chunks."""
         caller = caller or Caller([body] if isinstance(body, bytes) else body)
         path, _, query = target.partition("?")
         sent = {"host": HOST, **{name.lower(): value for name, value in (headers or {}).items()}}
@@ -127,14 +129,16 @@ class Api:
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
+            "http_version": http_version,
             "method": method,
             "scheme": "http",
             "path": unquote_to_bytes(path).decode("utf-8", "replace"),
             "raw_path": path.encode(),
             "root_path": "",
             "query_string": query.encode(),
-            "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent.items()],
+            "headers": [
+                (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (*sent.items(), *more)
+            ],
             "client": ("127.0.0.1", 50_000),
             "server": ("127.0.0.1", 8080),
             CALLER: caller.connection,

@@ -104,6 +104,28 @@ def test_the_front_door_leads_to_the_runs(api: Api) -> None:
         assert (answer.status, answer.headers["location"]) == (302, "/workflow/runs")
 
 
+@pytest.mark.parametrize("accept", [BROWSER, "*/*"])
+@pytest.mark.parametrize("name", [*PAGES, *DATA_ONLY, "/", "/health/live", "/health/ready"])
+def test_head_is_get_without_its_body(api: Api, paths: dict[str, str], name: str, accept: str) -> None:
+    path = paths.get(name, name)
+    head = api.run(api.call("HEAD", path, headers={"accept": accept}))
+    got = api.get(path, accept=accept)
+    assert (head.status, head.kind, head.body) == (got.status, got.kind, b"")
+    assert head.headers.keys() == got.headers.keys()
+    assert "HEAD" in api.run(api.call("OPTIONS", path)).headers["allow"]
+
+
+def test_head_is_not_for_what_changes_something(api: Api) -> None:
+    api.define()
+    answer = api.run(api.call("HEAD", "/workflow/flow/trigger"))
+    assert (answer.status, answer.headers["allow"]) == (405, "POST, OPTIONS")
+
+
+@pytest.mark.parametrize("version", ["0.9", "2.0"])
+def test_a_version_of_http_that_is_not_spoken_is_told(api: Api, version: str) -> None:
+    check_problem(api.run(api.call("GET", "/workflow/", http_version=version)), 400, "request-invalid")
+
+
 # --- problems ----------------------------------------------------------------------------------------------------
 
 
@@ -188,16 +210,17 @@ ALLOWED = {
 
 @pytest.mark.parametrize("path", ALLOWED)
 def test_methods_that_a_path_does_not_have(api: Api, path: str) -> None:
-    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "TRACE", "CONNECT"} - ALLOWED[path]:
+    allowed = ALLOWED[path] | ({"HEAD"} if "GET" in ALLOWED[path] else set())
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "TRACE", "CONNECT"} - allowed:
         answer = api.run(api.call(method, path, b"{}"))
         assert (answer.status, answer.kind) == (405, PROBLEM), method
-        assert {*answer.headers["allow"].split(", ")} == ALLOWED[path] | {"OPTIONS"}
+        assert {*answer.headers["allow"].split(", ")} == allowed | {"OPTIONS"}
         if method == "HEAD":
             assert answer.body == b""
         else:
             check_problem(answer, 405, "method-not-allowed")
     options = api.run(api.call("OPTIONS", path))
-    assert (options.status, {*options.headers["allow"].split(", ")}) == (200, ALLOWED[path])
+    assert (options.status, {*options.headers["allow"].split(", ")}) == (200, allowed)
 
 
 @pytest.mark.parametrize("method", ["BREW", "get", "PROPFIND", "X" * 5_000, "G\x00T"])

@@ -26,6 +26,7 @@ def test_the_answer_is_the_bare_run_id(api: Api, slash: str) -> None:
     assert answer.kind == "text/plain"
     assert RUN_ID.fullmatch(answer.text)
     assert answer.headers["location"] == f"/workflow/run/{answer.text}"
+    assert answer.headers["vary"] == "Accept"
     run = api.get(answer.headers["location"]).json()
     assert (run["runId"], run["workflowId"], run["input"]) == (answer.text, "flow", "Hello World")
 
@@ -276,6 +277,20 @@ def test_an_odd_key_starts_nothing(api: Api, key: str) -> None:
     problem = check_problem(api.post("/workflow/flow/trigger", b"{}", idempotency_key=key), 422, "field-invalid")
     assert problem["errors"][0]["field"] == "Idempotency-Key"
     assert problem["errors"][0]["mend"]
+    assert api.counts() == (1, 0)
+
+
+@pytest.mark.parametrize("second", ["key", "other"])
+def test_of_two_keys_none_is_chosen(api: Api, second: str) -> None:
+    api.define()
+    twice = [("Idempotency-Key", "key"), ("Idempotency-Key", second)]
+    answer = api.run(api.call("POST", "/workflow/flow/trigger", b"{}", more=twice))
+    problem = check_problem(answer, 400, "parameter-invalid")
+    assert problem["errors"][0] == {
+        "field": "Idempotency-Key",
+        "reason": "it comes more than once",
+        "mend": "send it once",
+    }
     assert api.counts() == (1, 0)
 
 

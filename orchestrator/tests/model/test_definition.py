@@ -270,7 +270,7 @@ def step(**fields: Any) -> dict[str, Any]:
         # types
         (
             make_body(steps=[]),
-            FieldError("steps", "Expected `array` of length >= 1", "see the field's description in /openapi.json"),
+            FieldError("steps", "Expected `array` of length >= 1", "send at least 1 of them"),
         ),
         ({"steps": [{"action": "a"}]}, FieldError("id", "the field is missing", "add it")),
         ({"id": "a"}, FieldError("steps", "the field is missing", "add it")),
@@ -284,18 +284,18 @@ def step(**fields: Any) -> dict[str, Any]:
             step(retry={"max_retries": 1}),
             FieldError("steps[1].retry.max_retries", "the field is not known", "leave it out, or correct its name"),
         ),
-        (step(action=1), FieldError("steps[1].action", "Expected `str`, got `int`", "send str")),
+        (step(action=1), FieldError("steps[1].action", "Expected `str`, got `int`", "send a string")),
         (
             step(stepIndex=True),
-            FieldError("steps[1].stepIndex", "Expected `int | null`, got `bool`", "send int | null"),
+            FieldError("steps[1].stepIndex", "Expected `int | null`, got `bool`", "send a whole number or null"),
         ),
         (
             step(stepIndex=1.5),
-            FieldError("steps[1].stepIndex", "Expected `int | null`, got `float`", "send int | null"),
+            FieldError("steps[1].stepIndex", "Expected `int | null`, got `float`", "send a whole number or null"),
         ),
         (
             step(retry={"nonRetryable": ["A", 1]}),
-            FieldError("steps[1].retry.nonRetryable[1]", "Expected `str`, got `int`", "send str"),
+            FieldError("steps[1].retry.nonRetryable[1]", "Expected `str`, got `int`", "send a string"),
         ),
         (
             step(retry={"backoff": "linear"}),
@@ -305,7 +305,7 @@ def step(**fields: Any) -> dict[str, Any]:
                 "see the field's description in /openapi.json",
             ),
         ),
-        ([], FieldError("body", "Expected `object`, got `array`", "send object")),
+        ([], FieldError("body", "Expected `object`, got `array`", "send an object")),
     ],
     ids=lambda value: f"{value.field}: {value.reason:.60}" if isinstance(value, FieldError) else "body",
 )

@@ -308,13 +308,13 @@ def test_the_check_takes_time_in_proportion_to_the_body(raw: bytes) -> None:
     [
         (b"{}", FieldError("name", "the field is missing", "add it")),
         (b'{"name":"a","nmae":1}', FieldError("nmae", "the field is not known", "leave it out, or correct its name")),
-        (b'{"name":1}', FieldError("name", "Expected `str`, got `int`", "send str")),
-        (b'{"name":"a","count":"1"}', FieldError("count", "Expected `int`, got `str`", "send int")),
-        (b'{"name":"a","count":1.5}', FieldError("count", "Expected `int`, got `float`", "send int")),
-        (b'{"name":"a","parts":["b",2]}', FieldError("parts[1]", "Expected `str`, got `int`", "send str")),
-        (b'{"name":"a","more":{"b":"c"}}', FieldError("more[...]", "Expected `int`, got `str`", "send int")),
-        (b"[]", FieldError("body", "Expected `object`, got `array`", "send object")),
-        (b"null", FieldError("body", "Expected `object`, got `null`", "send object")),
+        (b'{"name":1}', FieldError("name", "Expected `str`, got `int`", "send a string")),
+        (b'{"name":"a","count":"1"}', FieldError("count", "Expected `int`, got `str`", "send a whole number")),
+        (b'{"name":"a","count":1.5}', FieldError("count", "Expected `int`, got `float`", "send a whole number")),
+        (b'{"name":"a","parts":["b",2]}', FieldError("parts[1]", "Expected `str`, got `int`", "send a string")),
+        (b'{"name":"a","more":{"b":"c"}}', FieldError("more[...]", "Expected `int`, got `str`", "send a whole number")),
+        (b"[]", FieldError("body", "Expected `object`, got `array`", "send an object")),
+        (b"null", FieldError("body", "Expected `object`, got `null`", "send an object")),
     ],
 )
 def test_a_wrong_field_is_named_with_its_reason_and_mend(raw: bytes, error: FieldError) -> None:

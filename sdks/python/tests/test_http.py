@@ -103,8 +103,15 @@ async def test_a_large_body_arrives_without_a_warning() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9\r\n\r\nhello", b""],
-    ids=["other protocol", "short body", "nothing"],
+    [
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9\r\n\r\nhello",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 3_000_000,
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500_000,
+        b"",
+    ],
+    ids=["other protocol", "short body", "upgrade", "endless header", "endless headers", "nothing"],
 )
 async def test_what_is_not_an_answer_is_an_error(answer: bytes) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

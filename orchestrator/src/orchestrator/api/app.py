@@ -19,8 +19,8 @@ from orchestrator.api.runs import Cancel, Events, Run, Runs
 from orchestrator.api.workers import Drain, Exchange, Heartbeat, Worker, Workers
 from orchestrator.api.workflows import Trigger, Version, Versions, Workflow, Workflows
 from orchestrator.app.orchestrator import Orchestrator
-from orchestrator.model.errors import OrchestratorError
-from orchestrator.model.problem import HostRefused, RoleMissing, error_kinds
+from orchestrator.model.errors import InvalidRequest, OrchestratorError
+from orchestrator.model.problem import HostRefused, RoleMissing, error_kinds, problem_of
 from orchestrator.model.role import Role
 from orchestrator.pages import render
 from orchestrator.pages.assets import ASSET_HEADERS, asset
@@ -30,6 +30,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_VERSIONS: Final = frozenset({"1.1", "1.0"})
 _HOSTS_REMEMBERED: Final = 64
 _ALWAYS: Final = frozenset({"/health/live", "/health/ready", "/errors/{code}", "/assets/{name}"})
 """What a process answers whatever its roles are."""
@@ -77,11 +78,13 @@ def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None) -> Asgi:
     }
     serves_all = Role.API in orchestrator.life.roles
     for path, resource in routes.items():
+        if hasattr(resource, "on_get"):
+            resource.on_head = resource.on_get  # the server leaves the body out
         if serves_all or path in _ALWAYS:
             app.add_route(path, resource)
     if not serves_all:
         app.add_sink(_Refusal(orchestrator.life.roles), "/")
-    return _note_gone(app)
+    return _edge(app)
 
 
 class _Refusal:
@@ -94,10 +97,15 @@ class _Refusal:
         raise RoleMissing(f"its roles are {self._has} only; send the request to a process with the role api")
 
 
-def _note_gone(app: falcon.asgi.App[Any, Any]) -> Asgi:
-    """Note a disconnect in the middle of a body, which Falcon takes for its end."""
+def _edge(app: falcon.asgi.App[Any, Any]) -> Asgi:
+    """Do what Falcon does not: note a disconnect in the middle of a body, which it takes for the body's end, and
+    refuse versions of HTTP on which it raises."""
 
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("http_version", "1.1") not in _VERSIONS:
+            await _refuse_version(scope, send)
+            return
+
         async def noted() -> dict[str, Any]:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -107,6 +115,18 @@ def _note_gone(app: falcon.asgi.App[Any, Any]) -> Asgi:
         await app(scope, noted, send)
 
     return asgi
+
+
+async def _refuse_version(scope: Scope, send: Send) -> None:
+    problem = problem_of(InvalidRequest(f"HTTP/{scope['http_version']} is not spoken here; send HTTP/1.1"))
+    body = http.encode(problem)
+    headers = [
+        (b"content-type", http.PROBLEM.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 class _Guard:

@@ -130,6 +130,16 @@ def parameter(req: Request, name: str) -> str | None:
     return values[0]
 
 
+def header(req: Request, name: str) -> str | None:
+    """Give a header that may come once: of two, it is not for us to choose one."""
+    value = req.get_header(name)
+    if value is not None:
+        raw = name.lower().encode("ascii")
+        if sum(key == raw for key, _ in req.scope["headers"]) > 1:
+            raise ParameterInvalid.of(name, "it comes more than once", "send it once")
+    return value
+
+
 def integer(req: Request, name: str, default: int, least: int, most: int) -> int:
     """Give a query parameter that is a whole number."""
     text = parameter(req, name)

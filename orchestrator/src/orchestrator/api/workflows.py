@@ -95,7 +95,7 @@ class Trigger:
         if req.query_string:
             http.check_parameters(req, ("wait",))
             wait = wait_duration(http.parameter(req, "wait") or 0, orchestrator.limits, "wait")
-        key = check_key(req.get_header("Idempotency-Key"), orchestrator.limits)
+        key = check_key(http.header(req, "Idempotency-Key"), orchestrator.limits)
         raw = await http.read_body(req, orchestrator.limits)
         triggered = await orchestrator.trigger(workflow_id, raw, key)
         as_json = http.JSON in req.accept
@@ -112,4 +112,5 @@ class Trigger:
         else:
             resp.status = status
             resp.content_type = "text/plain; charset=utf-8"
+            resp.set_header("Vary", "Accept")
             resp.data = triggered.run_id.encode()

@@ -217,7 +217,7 @@ class Batch:
     async def _trigger(self, request: Trigger) -> Triggered:
         if request.key is not None and (known := self._keys.get(request.key)) is not None:
             if known.fingerprint != request.fingerprint:
-                raise IdempotencyConflict("this Idempotency-Key came with another workflow or another input before")
+                raise IdempotencyConflict.now()
             return Triggered(known.run_id, created=False, expires_at=known.expires_at)
         version = self._definitions.get(request.workflow_id)
         if version is None:

@@ -77,7 +77,7 @@ class Shortcuts:
         if ends_at <= self._clock.now():
             return None
         if begun_for != fingerprint:
-            raise IdempotencyConflict("this Idempotency-Key came with another workflow or another input before")
+            raise IdempotencyConflict.now()
         return run_id
 
     def keep(self, key: str, fingerprint: bytes, triggered: Triggered) -> None:

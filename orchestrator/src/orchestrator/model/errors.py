@@ -6,7 +6,7 @@ Codes are stable: a client may branch on them. Each class carries its HTTP statu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import msgspec
 
@@ -121,6 +121,13 @@ class IdempotencyConflict(OrchestratorError):
     code = "idempotency-conflict"
     title = "The Idempotency-Key belongs to another request"
     http_status = 409
+
+    @classmethod
+    def now(cls) -> Self:
+        """Make the error, with the field and the mend."""
+        reason = "it came with another workflow or another input before"
+        wrong = FieldError("Idempotency-Key", reason, "use a new key for a new request, a UUID for example")
+        return cls(f"Idempotency-Key: {reason}", [wrong])
 
 
 class DeadLetterSettled(OrchestratorError):

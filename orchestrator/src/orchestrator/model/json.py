@@ -114,6 +114,16 @@ def decode_unchecked(raw: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
         raise InvalidJson(reason, [FieldError("body", reason, "send one JSON value in UTF-8")]) from None
 
 
+_WORDS: Final = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a string",
+    "bool": "true or false",
+    "array": "an array",
+    "object": "an object",
+}
+
+
 def field_error(error: msgspec.ValidationError, prefix: str = "") -> FieldError:
     """Turn msgspec's message into field, reason and mend."""
     text = str(error)
@@ -127,7 +137,12 @@ def field_error(error: msgspec.ValidationError, prefix: str = "") -> FieldError:
         field = ".".join(part for part in (path, match[1]) if part)
         return FieldError(field, "the field is missing", "add it")
     if match := re.match(r"Expected (.*), got (.*)", reason):
-        return FieldError(path or "body", reason, f"send {match[1]}".replace("`", ""))
+        kinds = [_WORDS.get(name, name) for name in match[1].strip("`").split(" | ")]
+        return FieldError(path or "body", reason, f"send {' or '.join(kinds)}")
+    if match := re.match(r"Expected `(\w+)` (?:of length )?([<>]=) (\S+)", reason):
+        bound = "at least" if match[2] == ">=" else "at most"
+        unit = {"str": " characters", "array": " of them", "object": " of them"}.get(match[1], "")
+        return FieldError(path or "body", reason, f"send {bound} {match[3]}{unit}")
     return FieldError(path or "body", reason, "see the field's description in /openapi.json")
 
 

@@ -25,6 +25,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # What comes in
     request_bytes_max: Count = 16 * MIB
     """Body of one request of any kind; beyond it 413."""
+    request_head_bytes_max: Count = 256 * KIB
+    """Line and headers of one request, as far as they are gathered; beyond it 431."""
     payload_bytes_max: Count = 2 * MIB
     """A run's input, or a step's result."""
     definition_bytes_max: Count = 512 * KIB

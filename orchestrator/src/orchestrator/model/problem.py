@@ -62,6 +62,14 @@ class RoleMissing(OrchestratorError):
     http_status = 421
 
 
+class HeadTooLarge(OrchestratorError):
+    """The line and the headers of the request are longer than they may be."""
+
+    code = "head-too-large"
+    title = "The headers are too large"
+    http_status = 431
+
+
 class MethodNotAllowed(OrchestratorError):
     """The path exists, but not for this method; the header Allow lists those it takes."""
 

@@ -15,6 +15,8 @@ import httptools
 CLOSED_BEFORE: Final = "the connection was closed before the answer"
 _INFORMATIONAL: Final = range(100, 200)
 _WITHOUT_BODY: Final = frozenset({204, 304})
+_HEAD_BYTES_MAX: Final = 1024 * 1024
+"""Of an answer, before its headers have ended."""
 _JOINED_BYTES_MAX: Final = 64 * 1024
 """A body up to this size is copied behind its head, so that both leave in one packet."""
 
@@ -65,7 +67,7 @@ class Connection(asyncio.Protocol):
             transport.write(head + body)
         else:
             transport.writelines((head, body))
-        alarm = self._loop.call_later(timeout, self._fail, f"no answer within {timeout:g} s")
+        alarm = self._loop.call_later(timeout, self._fail, f"no answer within {timeout:.3g} s")
         try:
             return await self._answer
         except asyncio.CancelledError:
@@ -90,8 +92,14 @@ class Connection(asyncio.Protocol):
         self._is_begun = True
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail("what answers there has left HTTP, which nobody has asked for")
         except httptools.HttpParserError as error:
             self._fail(f"what answers there does not speak HTTP: {error}")
+        if self._is_begun and not self._is_headed:
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEAD_BYTES_MAX:
+                self._fail(f"the headers of the answer do not end within {_HEAD_BYTES_MAX:,} bytes")
 
     def eof_received(self) -> bool:
         return False
@@ -118,6 +126,7 @@ class Connection(asyncio.Protocol):
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
+        self._is_headed = True
         status = self._parser.get_status_code()
         has_length = "content-length" in self._headers or "transfer-encoding" in self._headers
         self._lasts_until_close = not (has_length or status in _WITHOUT_BODY or status in _INFORMATIONAL)
@@ -141,6 +150,8 @@ class Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._is_begun = False
+        self._is_headed = False
+        self._head_bytes = 0
         self._lasts_until_close = False
 
     def _complete(self) -> None:

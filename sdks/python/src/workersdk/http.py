@@ -150,7 +150,7 @@ class Http:
                 loop.create_connection(Connection, self._host, self._port, ssl=self._tls), timeout
             )
         except (asyncio.TimeoutError, TimeoutError):
-            raise HttpError(f"no connection within {timeout:g} s") from None
+            raise HttpError(f"no connection within {timeout:.3g} s") from None
         except OSError as error:
             raise HttpError(reason_of(error)) from error
         self._connections.add(connection)
