@@ -1,7 +1,7 @@
 # `make help` says what there is. Python 3.11 or newer is all that is needed: uv is installed into .uv/ where it is missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help all java node python demo server stop setup test check fmt docs bench bench-distributed clean \
+.PHONY: help all java node python demo server stop setup test check fmt docs bench bench-distributed chaos clean \
 	stack stack-down stack-status stack-install
 MAKEFLAGS += --no-print-directory
 
@@ -107,6 +107,9 @@ bench: $(DEV_ENV) ## Measure: ARGS="--help" says what
 
 bench-distributed: $(DEV_ENV) ## The same with Kafka, PostgreSQL and Redis: ARGS="--only throughput"
 	@cd orchestrator && PYTHONPATH="$(CURDIR)" $(UV) run --frozen -q python ../bench/distributed.py $(ARGS)
+
+chaos: $(DEV_ENV) stack-install ## Play the crash table: kill, freeze and fail every part; ARGS="--list", "--only NAME --jobs 2"
+	@cd orchestrator && PYTHONPATH=".:$(CURDIR)" .venv/bin/python -m tests.chaos $(ARGS)
 
 clean: stop ## Wipe all data: DATA, that of the real parts, demo-output and caches
 	@if [ -d .stack ]; then $(STACK_RUN) wipe; fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -127,6 +128,22 @@ def test_a_transaction_fails_where_it_is_told_to(parts: Parts, failpoint: str, e
     parts.done_.clear()
     asyncio.run(write())
     assert parts.done_ == ["begin", "save", "commit"]
+
+
+@pytest.mark.parametrize("action", ["error", "done-then-error"])
+def test_a_transaction_that_has_had_a_failure_is_not_committed_whatever_its_caller_makes_of_it(
+    parts: Parts, action: str
+) -> None:
+    store = armed_store(cast(Store, parts), Failpoints.parse(f"transaction.save={action}"))
+
+    async def write() -> None:
+        async with store.transaction() as tx:
+            with contextlib.suppress(Unavailable):
+                await tx.save([])
+
+    with pytest.raises(Unavailable, match="on purpose"):
+        asyncio.run(write())
+    assert parts.done_[-1] == "rollback"
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,9 @@ class Step:
 class Walk:
     """Follows a history event by event; `wrong` is what no rule allows."""
 
-    def __init__(self, definition: WorkflowDefinition) -> None:
+    def __init__(self, definition: WorkflowDefinition, losses_max: int = LOSSES_MAX) -> None:
         self._definition = definition
+        self._losses_max = losses_max
         self._order = [step.step_index for step in definition.steps]
         self._steps = {step.step_index: (step, Step()) for step in definition.steps}
         self.status = "unborn"
@@ -159,9 +160,8 @@ class Walk:
             yield "it took a worker down and does not run alone"
         step.phase, step.attempt, step.retry_at = "queued", event.attempt, None
 
-    @staticmethod
     def _went_wrong(
-        event: events.AttemptFailed | events.AttemptLost, definition: StepDefinition, step: Step
+        self, event: events.AttemptFailed | events.AttemptLost, definition: StepDefinition, step: Step
     ) -> Iterator[str]:
         most = definition.retry.max_retries
         if isinstance(event, events.AttemptFailed):
@@ -171,7 +171,7 @@ class Walk:
         else:
             step.losses += 1
             step.suspicions += 1
-            made, most = step.losses, min(most, LOSSES_MAX)
+            made, most = step.losses, min(most, self._losses_max)
         if event.retry_at is not None and made > most:
             yield f"it is tried again after {made} of {most + 1} attempts"
         if event.retry_at is not None and event.failure.type in definition.retry.non_retryable:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from orchestrator.adapters.failpoints.armed import Failpoints, before
 from orchestrator.adapters.failpoints.names import DELAY, DONE_THEN_ERROR, ERROR
+from orchestrator.model.errors import Unavailable
 from orchestrator.model.job import Job
 from orchestrator.ports.broker import Broker, Inbox, Refused, Sent
 from orchestrator.ports.outbox import Outbox
@@ -47,12 +48,26 @@ class _Calls:
         points = self._points
 
         async def call(*arguments: Any, **named: Any) -> Any:
-            due = await points.enter(armed)
-            answer = await found(*arguments, **named)
-            points.leave(armed, due)
+            try:
+                due = await points.enter(armed)
+                answer = await found(*arguments, **named)
+                points.leave(armed, due)
+            except Unavailable as error:
+                self._failed(error)
+                raise
             return answer
 
         return call
+
+    def _failed(self, error: Unavailable) -> None:
+        """Take note of a failure."""
+
+
+class _Transaction(_Calls):
+    failure: Unavailable | None = None
+
+    def _failed(self, error: Unavailable) -> None:
+        self.failure = self.failure or error
 
 
 class _Store(_Calls):
@@ -65,7 +80,11 @@ class _Store(_Calls):
         due = await points.enter("transaction.begin")
         async with self._inner.transaction() as tx:
             points.leave("transaction.begin", due)
-            yield cast("Transaction", _Calls(tx, "transaction", points))
+            armed = _Transaction(tx, "transaction", points)
+            yield cast("Transaction", armed)
+            if armed.failure is not None:
+                # The caller went on after it; no store lets such a transaction be.
+                raise armed.failure
             due = await points.enter("transaction.commit")
         points.leave("transaction.commit", due)
 

@@ -1,0 +1,325 @@
+"""The faults. Each is played on a stage under load, and returns when it is over; healing is the stage's business."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections import deque
+from time import monotonic, sleep
+
+from confluent_kafka.admin import AdminClient
+
+from orchestrator.adapters.kafka.config import GROUP
+from stack.service import HOST
+from tests.chaos.child import Child, until
+from tests.chaos.installation import LEASE_SECONDS
+from tests.chaos.stage import Stage, failpoints_with
+
+REACH_SECONDS = 25.0
+"""How long a process may take to come to its failpoint before another one is given it: who has a duty comes to points
+that others do not."""
+TRIES_MAX = 6
+OFTEN = ("batch.", "transaction.", "broker.send", "results.", "heartbeats.", "store.due", "outbox.unsent")
+SELDOM = ("transaction.add_definition", "transaction.dead_letters", "transaction.settle_dead_letter")
+OFTEN_TIMES_MAX = 10
+PRIMES = (5, 7, 11, 13)
+
+
+# --- failpoints -----------------------------------------------------------------------------------------------------
+
+
+def each_failpoint_once(stage: Stage, action: str, names: list[str] | None = None) -> None:
+    """Let a process die at each failpoint: two replicas walk over them, armed with the next when they are back."""
+    waiting = deque(failpoints_with(action) if names is None else names)
+    tries: dict[str, int] = {}
+    armed: dict[str, tuple[str, float]] = {}
+    replicas = {replica.name: replica for replica in stage.parts.replicas[:2]}
+    while waiting or armed:
+        for replica in replicas.values():
+            if replica.name in armed:
+                name, deadline = armed[replica.name]
+                if replica.is_alive and monotonic() < deadline:
+                    continue
+                del armed[replica.name]
+                is_met = not replica.is_alive
+                replica.stop()
+                if is_met:
+                    stage.note(f"{action} at a failpoint")
+                else:
+                    tries[name] = tries.get(name, 0) + 1
+                    if tries[name] < TRIES_MAX:
+                        waiting.append(name)
+                    else:
+                        stage.wrong.append(f"no process came to {name} within {REACH_SECONDS:g} s, {TRIES_MAX} times")
+            else:
+                replica.stop()
+            if waiting:
+                armed[replica.name] = (waiting.popleft(), monotonic() + REACH_SECONDS)
+                _arm(stage, replica, armed[replica.name][0], action)
+        sleep(0.05)
+
+
+def _arm(stage: Stage, replica: Child, name: str, action: str) -> None:
+    is_frequent = name.startswith(OFTEN) and name not in SELDOM
+    times = stage.random.randint(1, OFTEN_TIMES_MAX) if is_frequent else 1
+    stage.parts.replica(replica.name, f"{name}={action}@{times}").is_kept = False
+
+
+def each_failpoint_often(stage: Stage, action: str, seconds: float, names: list[str] | None = None) -> None:
+    """Let every call go wrong each so many times, all of them together, until each has gone wrong in some process."""
+    kind = action.partition(":")[0]
+    chosen = failpoints_with(kind) if names is None else names
+    arm_all(stage, dict.fromkeys(chosen, action))
+    over = monotonic() + seconds
+    until(lambda: monotonic() > over and set(chosen) <= stage.met().keys(), seconds + 60, look=0.25)
+    met = stage.met()
+    stage.note(f"{kind} at a failpoint", sum(met[name] for name in chosen))
+    if unmet := [name for name in chosen if not met[name]]:
+        stage.wrong.append(f"no process came to {unmet} within {seconds + 60:g} s")
+
+
+def arm_all(stage: Stage, actions: dict[str, str]) -> None:
+    """Start all replicas again, with an action at each of these failpoints each so many times."""
+    text = ",".join(
+        f"{name}={action}@{PRIMES[place % len(PRIMES)] if name.startswith(OFTEN) else 2}n"
+        for place, (name, action) in enumerate(actions.items())
+    )
+    for replica in stage.parts.replicas:
+        replica.stop()
+        stage.parts.replica(replica.name, text)
+
+
+# --- PostgreSQL ------------------------------------------------------------------------------------------------------
+
+
+def postgres_restarts(stage: Stage, seconds: float, pause: float = 3.0) -> None:
+    """Restart the database every few seconds, each time in another way."""
+    ways = (_stop_fast, _stop_at_once, _kill_main, _kill_all, _kill_session, _end_sessions)
+    for turn in stage.for_seconds(seconds, pause):
+        ways[turn % len(ways)](stage)
+        stage.answered(1)
+
+
+def _stop_fast(stage: Stage) -> None:
+    stage.note("PostgreSQL restarted")
+    stage.parts.postgres.restart()
+
+
+def _stop_at_once(stage: Stage) -> None:
+    stage.note("PostgreSQL stopped without a checkpoint")
+    _signal_postgres(stage, signal.SIGQUIT)
+    stage.parts.postgres.start()
+
+
+def _kill_main(stage: Stage) -> None:
+    stage.note("PostgreSQL's main process killed")
+    _signal_postgres(stage, signal.SIGKILL)
+    stage.parts.postgres.start()
+
+
+def _kill_all(stage: Stage) -> None:
+    stage.note("PostgreSQL killed")
+    stage.parts.postgres.kill()
+    stage.parts.postgres.start()
+
+
+def _kill_session(stage: Stage) -> None:
+    """Kill one session as the kernel does when memory is short: PostgreSQL takes all others down with it."""
+    found = stage.parts.postgres.execute(
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'orchestrator' ORDER BY random() LIMIT 1"
+    )
+    if found:
+        stage.note("session of PostgreSQL killed")
+        os.kill(int(found), signal.SIGKILL)
+        stage.parts.postgres.wait_until_ready()
+
+
+def _end_sessions(stage: Stage) -> None:
+    stage.note("sessions of PostgreSQL ended")
+    stage.parts.postgres.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'orchestrator'"
+    )
+
+
+def _signal_postgres(stage: Stage, number: signal.Signals) -> None:
+    pid = stage.parts.postgres.pid
+    if pid is not None:
+        os.kill(pid, number)
+        until(lambda: stage.parts.postgres.pid is None, 30)
+
+
+# --- Kafka -----------------------------------------------------------------------------------------------------------
+
+
+def broker_restarts(stage: Stage, seconds: float, pause: float = 4.0) -> None:
+    """Restart the broker every few seconds: by turns stopped and killed."""
+    for turn in stage.for_seconds(seconds, pause):
+        if turn % 2:
+            stage.note("broker restarted")
+            stage.parts.kafka.restart()
+        else:
+            stage.note("broker killed")
+            stage.parts.kafka.kill()
+            stage.parts.kafka.start()
+        stage.answered(1)
+
+
+def broker_down(stage: Stage, seconds: float) -> None:
+    """Take the broker away for long; triggers are accepted meanwhile."""
+    stage.answered(20)
+    stage.note(f"broker away for {seconds:g} s")
+    stage.parts.kafka.kill()
+    stage.answered(20)
+    sleep(seconds)
+    stage.parts.kafka.start()
+    stage.answered(20)
+
+
+def broker_frozen(stage: Stage, seconds: float, times: int = 2) -> None:
+    """Let the broker stand still, with every connection open."""
+    for _ in range(times):
+        stage.answered(20)
+        stage.note(f"broker frozen for {seconds:g} s")
+        stage.parts.kafka.pause()
+        sleep(seconds)
+        stage.parts.kafka.resume()
+        stage.answered(10)
+
+
+def results_again(stage: Stage, times: int = 2, after: int = 60) -> None:
+    """Let all results and heartbeats be read again from offset 0, while new ones come."""
+    groups = [f"{GROUP}.{topic}" for topic in (stage.parts.topics.results, stage.parts.topics.heartbeats)]
+    for _ in range(times):
+        stage.answered(after)
+        for replica in stage.parts.replicas:
+            replica.stop()
+        admin = AdminClient({"bootstrap.servers": stage.parts.kafka.url})
+        for future in admin.delete_consumer_groups(groups, request_timeout=30).values():
+            future.result()
+        stage.note("all results delivered again from offset 0")
+        for replica in stage.parts.replicas:
+            replica.start()
+        stage.parts.wait_until_ready()
+        stage.answered(20)
+
+
+# --- Redis -----------------------------------------------------------------------------------------------------------
+
+
+def redis_troubles(stage: Stage, seconds: float, pause: float = 1.5) -> None:
+    """Flush, kill and freeze Redis by turns."""
+    redis = stage.parts.redis
+    assert redis is not None
+    for turn in stage.for_seconds(seconds, pause):
+        if turn % 3 == 0:
+            stage.note("Redis flushed")
+            with socket.create_connection((HOST, redis.port), 5) as connection:
+                connection.sendall(b"FLUSHALL\r\n")
+                connection.recv(64)
+        elif turn % 3 == 1:
+            stage.note("Redis killed, back empty")
+            redis.kill()
+            stage.answered(5)
+            redis.start()
+        else:
+            stage.note("Redis frozen")
+            redis.pause()
+            stage.answered(5)
+            redis.resume()
+
+
+# --- workers ---------------------------------------------------------------------------------------------------------
+
+
+def workers_killed(stage: Stage, seconds: float, pause: float = 2.0) -> None:
+    """Kill workers with jobs in hand."""
+    for _ in stage.for_seconds(seconds, pause):
+        stage.answered(5)
+        stage.note("worker killed")
+        stage.one_of(stage.parts.workers).kill()
+
+
+def worker_frozen(stage: Stage, times: int = 2) -> None:
+    """Freeze a worker past the lease of its jobs, and let it go on with them."""
+    for turn in range(times):
+        stage.answered(20)
+        worker = stage.parts.workers[turn % len(stage.parts.workers)]
+        stage.note("worker frozen past its lease")
+        worker.freeze()
+        sleep(LEASE_SECONDS * 2.5)
+        worker.thaw()
+    stage.answered(10)
+
+
+def poison(stage: Stage, pills: int) -> None:
+    """Wait until the pills have been dead-lettered, while neighbours are served."""
+    stage.note("jobs that kill their worker", pills)
+
+    def swallowed() -> bool:
+        found = stage.clients.call("GET", "/dead-letters?workflow=poison&limit=100")
+        return found is not None and found.status == 200 and len(found.json()) >= pills
+
+    if not until(swallowed, 240, look=0.5):
+        stage.wrong.append("the poison was not dead-lettered in time")
+
+
+# --- replicas --------------------------------------------------------------------------------------------------------
+
+
+def zombie(stage: Stage, seconds: float, times: int = 2) -> None:
+    """Freeze a replica past all that it holds: partitions, transactions, duties; let it go on as if nothing was."""
+    for turn in range(times):
+        stage.answered(20)
+        replica = stage.parts.replicas[turn % len(stage.parts.replicas)]
+        stage.note(f"replica frozen for {seconds:g} s")
+        replica.freeze()
+        sleep(seconds)
+        replica.thaw()
+        stage.answered(10)
+
+
+def replicas_killed(stage: Stage, seconds: float, pause: float = 2.0) -> None:
+    """Kill replicas."""
+    for turn in stage.for_seconds(seconds, pause):
+        stage.note("replica killed")
+        stage.parts.replicas[turn % len(stage.parts.replicas)].kill()
+        stage.answered(5)
+
+
+def rolling_restart(stage: Stage, times: int = 2) -> None:
+    """Restart one replica after another, as an upgrade does."""
+    for _ in range(times):
+        for replica in stage.parts.replicas:
+            code = replica.stop()
+            if code != 0:
+                stage.wrong.append(f"{replica.name} was asked to go, and ended with {code}")
+            stage.note("replica restarted")
+            replica.start()
+            stage.parts.wait_until_ready(replica)
+            stage.answered(5)
+
+
+# --- everything ------------------------------------------------------------------------------------------------------
+
+
+def every_part_killed(stage: Stage, runs: int) -> None:
+    """Kill each replica, each worker, the broker and the database in turn, until all runs were asked for."""
+    parts = stage.parts
+    turns = [*parts.replicas, *parts.workers, None, *parts.replicas, *parts.workers, "postgres"]
+    while not stage.clients.is_done:
+        for target in turns:
+            if stage.clients.is_done:
+                return
+            if isinstance(target, Child):
+                stage.note("replica killed" if target in parts.replicas else "worker killed")
+                target.kill()
+            elif target is None:
+                stage.note("broker killed")
+                parts.kafka.kill()
+                parts.kafka.start()
+            else:
+                stage.note("PostgreSQL killed")
+                parts.postgres.kill()
+                parts.postgres.start()
+            sleep(stage.random.uniform(0.5, 2.0))

@@ -1,0 +1,188 @@
+"""One installation under load: faults are played on it, it heals, comes to rest, and is checked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from orchestrator.adapters.failpoints.names import FAILPOINTS
+from tests.chaos import kinds, store
+from tests.chaos.checker import Verdict, check
+from tests.chaos.child import Child, until
+from tests.chaos.client import Clients
+from tests.chaos.installation import LOST_ATTEMPTS_MAX, Installation
+from tests.chaos.kinds import Kind
+
+REST_SECONDS = 240.0
+"""How long after the last fault everything may take to end. A quiet machine needs a tenth of it."""
+CHATTER_SECONDS = 0.4
+_MET = re.compile(r"failpoint ([a-z_.]+): ")
+
+
+class Stage:
+    """An installation, its clients, and what was done to it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        *,
+        replicas: int = 2,
+        workers: int = 2,
+        repeats: float = 0.05,
+        echo: float = 0.0,
+        with_redis: bool = False,
+        lost_attempts_max: int = LOST_ATTEMPTS_MAX,
+    ) -> None:
+        self.random = random.Random(seed)
+        self.parts = Installation(folder, with_redis=with_redis, lost_attempts_max=lost_attempts_max)
+        self.clients = Clients(self._ports, seed)
+        self.faults: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        """Violations that are seen while faults are played."""
+        self._replicas = replicas
+        self._workers = workers
+        self._repeats = repeats
+        self._echo = echo
+        self._losses_max = lost_attempts_max
+        self._is_over = threading.Event()
+        self._versions = 0
+
+    def _ports(self) -> list[int]:
+        return [self.parts.port_of(replica) for replica in self.parts.replicas]
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Stage]:
+        """Start everything, with the workflows defined."""
+        with self.parts.running():
+            for number in range(self._replicas):
+                self.parts.replica("abc"[number])
+            for number in range(self._workers):
+                self.parts.worker(f"worker-{number + 1}")
+            self.parts.foreign_worker("foreign-1", self._repeats)
+            if self._echo:
+                self.parts.echo(self._echo)
+            self.parts.wait_until_ready()
+            self.clients.define()
+            chatter = threading.Thread(target=self._chatter, daemon=True)
+            chatter.start()
+            try:
+                yield self
+            finally:
+                self._is_over.set()
+                self.clients.finish()
+                chatter.join(30)
+
+    def _chatter(self) -> None:
+        """Do now and then what people do: settle dead letters, make versions of a workflow."""
+        while not self._is_over.wait(CHATTER_SECONDS):
+            self.clients.settle()
+            self._versions += 1
+            step = {"action": "prepare"}
+            self.clients.call(
+                "POST", "/workflow/", {"id": "other", "description": f"{self._versions}", "steps": [step]}
+            )
+
+    # --- a play ------------------------------------------------------------------------------------------------------
+
+    def play(
+        self,
+        fault: Callable[[Stage], None],
+        per_second: float = 15.0,
+        runs: int = 10_000_000,
+        mix: tuple[Kind, ...] = kinds.MIX,
+    ) -> Verdict:
+        """Play a fault under load, heal, wait for rest, and check everything that has been since the stage was opened.
+
+        Args:
+            fault: does it, and returns when it is over.
+            per_second: runs that are asked for in a second.
+            runs: how many at most; as many as fit into the time of the fault by default.
+            mix: the kinds of runs, by turns.
+        """
+        self.clients.start(runs, per_second, mix)
+        fault(self)
+        self.clients.rest()
+        self.parts.heal()
+        self._come_to_rest()
+        found = check(
+            self.parts.postgres.url,
+            self.parts.kafka.url,
+            self.parts.topics.dead_letters,
+            self.clients.asked.values(),
+            self.parts.journal(),
+            self._losses_max,
+        )
+        found.violations = [*self.wrong, *self.clients.wrong, *found.violations]
+        return found
+
+    def _come_to_rest(self) -> None:
+        if not until(lambda: self.clients.is_done, REST_SECONDS):
+            left = [one.number for one in self.clients.asked.values() if not one.run_ids]
+            self.wrong.append(f"I1: {len(left)} triggers were never answered: {left[:20]}")
+        deadline = monotonic() + REST_SECONDS
+        while found := self._waiting():
+            if monotonic() > deadline:
+                self.wrong.append(f"I12: {len(found)} are stuck: {found[:20]}")
+                return
+            sleep(0.25)
+
+    def _waiting(self) -> list[str]:
+        return asyncio.run(store.waiting(self.parts.postgres.url))
+
+    # --- what faults ask ---------------------------------------------------------------------------------------------
+
+    def note(self, fault: str, times: int = 1) -> None:
+        """Count a fault."""
+        self.faults[fault] += times
+
+    def for_seconds(self, seconds: float, pause: float) -> Iterator[int]:
+        """Give turns with a pause after each until the time is over; one at least."""
+        over = monotonic() + seconds
+        turn = 0
+        while True:
+            yield turn
+            turn += 1
+            sleep(pause * self.random.uniform(0.5, 1.5))
+            if monotonic() > over:
+                return
+
+    def met(self) -> Counter[str]:
+        """Count the failpoints that acted, by what the logs of the replicas say."""
+        return Counter(name for replica in self.parts.replicas for name in _MET.findall(replica.said()))
+
+    def answered(self, more: int, seconds: float = 60.0) -> None:
+        """Wait until so many more runs were accepted: the installation is at work."""
+        before = self._accepted()
+        if not until(lambda: self._accepted() >= before + more, seconds):
+            self.wrong.append(f"I13: fewer than {more} runs were accepted within {seconds:g} s")
+
+    def _accepted(self) -> int:
+        return sum(bool(one.run_ids) for one in list(self.clients.asked.values()))
+
+    def one_of(self, children: list[Child]) -> Child:
+        """Draw a process."""
+        return self.random.choice(children)
+
+
+RARE = frozenset({"store.pending", "store.leased", "store.payloads", "store.forget", "store.retain"})
+"""What is met by the embedded profile only, or by cleaning once a minute: `tests/broker/test_failpoints.py` comes to
+them."""
+
+
+def failpoints_with(action: str) -> list[str]:
+    """List the failpoints that a process over Kafka comes to under load, and that know an action."""
+    return [name for name, point in FAILPOINTS.items() if action in point.actions and name not in RARE]
+
+
+def plays(fault: Callable[..., None], *arguments: Any, **named: Any) -> Callable[[Stage], None]:
+    """Bind the arguments of a fault."""
+    return lambda stage: fault(stage, *arguments, **named)
