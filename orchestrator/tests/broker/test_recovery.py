@@ -77,13 +77,12 @@ async def test_a_job_whose_worker_is_silent_goes_out_again_alone(site: Site, mon
 
 async def test_a_step_that_fails_for_good_makes_one_record(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when the process cannot say whether it has written it."""
-    monkeypatch.setattr(outgoing, "RESEND_AFTER", Duration(MICROS))
-    monkeypatch.setattr("orchestrator.app.life.RESEND_AFTER", Duration(MICROS))
+    monkeypatch.setattr("orchestrator.app.life.LETTER_AFTER", Duration(MICROS))
     worker = RawWorker(site)
     written = KafkaBroker.dead_letter
 
-    async def unsure(self: KafkaBroker, *arguments: object, is_repeated: bool) -> None:
-        await written(self, *arguments, is_repeated=is_repeated)  # type: ignore[arg-type]
+    async def unsure(self: KafkaBroker, *arguments: object, is_repeated: bool, within: Duration) -> None:
+        await written(self, *arguments, is_repeated=is_repeated, within=within)  # type: ignore[arg-type]
         if not is_repeated:
             raise Unavailable("it is not known")
 

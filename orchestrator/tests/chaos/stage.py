@@ -67,10 +67,11 @@ class Stage:
                 self.parts.replica("abc"[number])
             for number in range(self._workers):
                 self.parts.worker(f"worker-{number + 1}")
+            self.parts.wait_until_ready()
+            # Now there are topics: a plain client that does not find its topic looks again after minutes.
             self.parts.foreign_worker("foreign-1", self._repeats)
             if self._echo:
                 self.parts.echo(self._echo)
-            self.parts.wait_until_ready()
             self.clients.define()
             chatter = threading.Thread(target=self._chatter, daemon=True)
             chatter.start()

@@ -45,9 +45,12 @@ class Parts:
     def lag(self) -> int:
         return 7
 
-    def send(self, jobs: Sequence[str], on_sent: Callable[[list[Any]], None], on_refused: object) -> None:
+    def send(
+        self, jobs: Sequence[str], on_sent: Callable[[list[Any]], None] | None, on_refused: object, on_failed: object
+    ) -> None:
         self.done_.append("send")
-        on_sent(["sent"])
+        if on_sent is not None:
+            on_sent(["sent"])
 
     def stop(self, attempts: Sequence[str]) -> None:
         self.done_.append("stop")
@@ -148,7 +151,7 @@ def test_a_transaction_that_has_had_a_failure_is_not_committed_whatever_its_call
 
 @pytest.mark.parametrize(
     ("action", "done", "told"),
-    [("error", [], []), ("done-then-error", ["send"], []), ("delay:0.01", ["send"], ["sent"])],
+    [("error", [], ["failed"]), ("done-then-error", ["send"], ["failed"]), ("delay:0.01", ["send"], ["sent"])],
 )
 def test_a_job_that_is_handed_over_is_lost_or_late_or_not_acknowledged(
     parts: Parts, action: str, done: list[str], told: list[str]
@@ -157,7 +160,7 @@ def test_a_job_that_is_handed_over_is_lost_or_late_or_not_acknowledged(
     heard: list[Any] = []
 
     async def send() -> None:
-        broker.send([], heard.extend, heard.extend)
+        broker.send([], heard.extend, heard.extend, lambda jobs: heard.append("failed"))
         assert not heard
         await asyncio.sleep(0.05)
 
@@ -172,9 +175,7 @@ def test_calls_that_do_not_wait_can_be_the_last(parts: Parts, name: str, action:
     owner, _, call = name.partition(".")
     target = cast(Any, broker if owner == "broker" else getattr(broker, owner))
     with pytest.raises(Died):
-        target.send([], lambda sent: None, lambda refused: None) if call == "send" else target.stop(
-            []
-        ) if call == "stop" else target.done()
+        getattr(target, call)(*{"send": ([], None, None, None), "stop": ([],), "done": ()}[call])
     assert parts.done_ == ([call] if action == "done-then-kill" else [])
 
 

@@ -73,6 +73,7 @@ class Batch:
         limits: Limits,
         now: Time,
         again_at: Time | None = None,
+        letter_again_at: Time | None = None,
     ) -> None:
         self._store = store
         self._tx = tx
@@ -82,6 +83,8 @@ class Batch:
         self._now = now
         self._again_at = again_at
         """When what is handed to a broker is handed to it again, unless it was acknowledged; None without a broker."""
+        self._letter_again_at = letter_again_at
+        """When the record of a dead letter is looked for, unless it is known to be durable; None without a broker."""
         self._states: dict[RunId, RunState] = {}
         self._definitions: dict[str, DefinitionVersion] = {}
         self._defined: set[str] = set()
@@ -365,7 +368,7 @@ class Batch:
             payload=payload,
             worker=worker or None,
             created_at=self._now,
-            due_at=self._again_at,
+            due_at=self._letter_again_at,
         )
 
     async def _keep(

@@ -14,7 +14,7 @@ from orchestrator.app.duties import EveryDuty, NoDuty
 from orchestrator.app.gateway import Gateway
 from orchestrator.app.incoming import Incoming
 from orchestrator.app.lease import Leases
-from orchestrator.app.outgoing import RESEND_AFTER, Outgoing
+from orchestrator.app.outgoing import LETTER_AFTER, RESEND_AFTER, Outgoing
 from orchestrator.app.pipeline import Pipeline, Point
 from orchestrator.app.plans import Plans
 from orchestrator.app.shortcuts import Shortcuts
@@ -87,7 +87,9 @@ class Life:
             duties = route.duties if Role.TIMERS in route.roles else NoDuty()
             self.outgoing = Outgoing(route.broker, route.outbox, clock, duties)
             broker_world = BrokerWorld(self.waits, self.outgoing)
-            self.pipeline = Pipeline(store, plans, clock, chance, limits, broker_world, reach, RESEND_AFTER)
+            self.pipeline = Pipeline(
+                store, plans, clock, chance, limits, broker_world, reach, RESEND_AFTER, LETTER_AFTER
+            )
             if Role.ENGINE in route.roles:
                 self.incoming = Incoming(route.broker, route.outbox, self.pipeline, clock, limits)
             if Role.TIMERS in route.roles:

@@ -20,7 +20,7 @@ from orchestrator.engine.command import FailAttempt
 from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.event import Failure
-from orchestrator.model.job import Job
+from orchestrator.model.job import Job, JobRow
 from orchestrator.model.role import Duty
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Duration, Time
@@ -33,6 +33,14 @@ _log = logging.getLogger(__name__)
 
 RESEND_AFTER: Final = Duration(5 * MICROS)
 """How long a broker has to acknowledge what it is handed, before another process may hand it over again."""
+ANSWER_AFTER: Final = Duration(35 * MICROS)
+"""How long a job that was handed over, and of which nothing was heard, is not handed over again by the same process: a
+broker that is away would get as many copies as there were tries, once it is back."""
+LETTER_AFTER: Final = Duration(30 * MICROS)
+"""How long the record of a dead letter is one process's to write, before it is another's."""
+LETTER_WITHIN: Final = Duration(10 * MICROS)
+"""How much of that may be over as the record is begun to be written: what is left is more than a broker takes for it
+(`ports.broker.LETTER_SECONDS`), or gives up after. So no two write it."""
 NOTE_AFTER: Final = Duration(MICROS // 2)
 """How long an acknowledged job is open before the store learns that it was sent."""
 TICK_SECONDS: Final = 0.25
@@ -43,6 +51,9 @@ MISPLACED_SECONDS: Final = 60.0
 """How often it is looked for jobs that wait on a topic that is not their action's any more."""
 LIMIT: Final = 1_000
 """Rows taken in one look; the rest follow in the next."""
+LETTERS_LIMIT: Final = 50
+"""Dead letters looked for in one look: as many as can be looked for in `LETTER_WITHIN`."""
+_NOTHING: Final = (0, 0)
 
 
 class Outgoing:
@@ -55,30 +66,48 @@ class Outgoing:
         self._clock = clock
         self._acknowledged: dict[tuple[RunId, int], tuple[Sent, int]] = {}
         """Jobs that were sent and are open as far as this process knows, with the moment on the monotonic clock."""
-        self._letters: asyncio.Queue[tuple[DeadLetter, Sent | None]] = asyncio.Queue()
+        self._handed: dict[tuple[RunId, int], tuple[int, int]] = {}
+        """Attempts that were handed over and not heard of, with the moment on the monotonic clock, in order of it."""
+        self._letters: asyncio.Queue[tuple[DeadLetter, Sent | None, int]] = asyncio.Queue()
+        """With where their jobs were, and the moment on the monotonic clock."""
         self._refused: asyncio.Queue[Refused] = asyncio.Queue()
 
     # --- what the pipeline asks for (see `pipeline.World`) ---------------------------------------------------------
 
     def dispatch(self, jobs: list[Job]) -> None:
         """Hand jobs over."""
-        self._broker.send(jobs, self._sent, self._not_taken)
+        now_on = self._clock.monotonic()
+        handed = self._handed
+        for job in jobs:
+            handed.pop((job.run_id, job.step), None)
+            handed[job.run_id, job.step] = job.attempt, now_on
+        self._broker.send(jobs, self._sent, self._not_taken, self._given_up)
 
     def withdraw(self, run_id: RunId, step: int, attempt: int) -> None:
         """Tell the worker that may have an attempt to stop it."""
-        self._acknowledged.pop((run_id, step), None)
+        self.reported(run_id, step)
         self._broker.stop([Stop(run_id, step, attempt)])
 
     def reported(self, run_id: RunId, step: int) -> None:
         """A job is over."""
         self._acknowledged.pop((run_id, step), None)
+        self._handed.pop((run_id, step), None)
 
     def dead_lettered(self, letters: list[DeadLetter]) -> None:
         """Hand dead letters over. Called before their jobs are told to be over: so it is known where these were."""
+        now_on = self._clock.monotonic()
         for letter in letters:
             known = self._acknowledged.get((letter.run_id, letter.step))
             sent = known[0] if known is not None and known[0].attempt == letter.attempt else None
-            self._letters.put_nowait((letter, sent))
+            self._letters.put_nowait((letter, sent, now_on))
+
+    def _given_up(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            self._heard_of(job.run_id, job.step, job.attempt)
+
+    def _heard_of(self, run_id: RunId, step: int, attempt: int) -> None:
+        if self._handed.get((run_id, step), _NOTHING)[0] == attempt:
+            del self._handed[run_id, step]
 
     def _not_taken(self, refused: list[Refused]) -> None:
         for one in refused:
@@ -87,6 +116,7 @@ class Outgoing:
     def _sent(self, sent: list[Sent]) -> None:
         now_on = self._clock.monotonic()
         for one in sent:
+            self._heard_of(one.run_id, one.step, one.attempt)
             known = self._acknowledged.get((one.run_id, one.step))
             if known is None or known[0].attempt <= one.attempt:
                 # In order of time: what is handed over later is put at the end.
@@ -109,6 +139,7 @@ class Outgoing:
             await asyncio.sleep(TICK_SECONDS)
             try:
                 await self.note_sent(NOTE_AFTER)
+                self._forget_handed()
                 await perform(self._duties, Duty.RESENDING, partial(self._again, pipeline))
                 failing = False
             except OrchestratorError as error:
@@ -139,25 +170,45 @@ class Outgoing:
     async def _resend(self, pipeline: Pipeline) -> None:
         now = self._clock.now()
         rows = await self._outbox.unsent(now, Time(now + RESEND_AFTER), LIMIT)
-        rows = [row for row in rows if (row.run_id, row.step) not in self._acknowledged]
+        rows = [row for row in rows if not self._is_on_its_way(row)]
         if rows:
             _log.info("%d jobs were not known to be sent, and are sent again", len(rows))
             await pipeline.submit(Requeue(rows), refusable=False)
 
+    def _forget_handed(self) -> None:
+        """Hear no more of what was handed over too long ago."""
+        before_on = self._clock.monotonic() - ANSWER_AFTER
+        while self._handed:
+            place = next(iter(self._handed))
+            if self._handed[place][1] > before_on:
+                return
+            del self._handed[place]
+
+    def _is_on_its_way(self, row: JobRow) -> bool:
+        place = (row.run_id, row.step)
+        return place in self._acknowledged or self._handed.get(place, _NOTHING)[0] == row.attempt
+
     async def _publish(self) -> None:
         while True:
-            letter, sent = await self._letters.get()
+            letter, sent, decided_on = await self._letters.get()
+            within = Duration(LETTER_WITHIN - (self._clock.monotonic() - decided_on))
+            if within <= 0:
+                # It may be another process's by now. It is due again, and looked for.
+                continue
             try:
-                await self._broker.dead_letter(letter, sent, is_repeated=False)
+                await self._broker.dead_letter(letter, sent, is_repeated=False, within=within)
                 await self._outbox.note_published([letter.id])
             except OrchestratorError as error:
                 _log.error("dead letter %s waits: %s", letter.id, error)
 
     async def _publish_again(self) -> None:
-        now = self._clock.now()
-        for letter, sent in await self._outbox.unpublished(now, Time(now + RESEND_AFTER), LIMIT):
+        now, now_on = self._clock.now(), self._clock.monotonic()
+        for letter, sent in await self._outbox.unpublished(now, Time(now + LETTER_AFTER), LETTERS_LIMIT):
+            within = Duration(LETTER_WITHIN - (self._clock.monotonic() - now_on))
+            if within <= 0:
+                return
             try:
-                await self._broker.dead_letter(letter, sent, is_repeated=True)
+                await self._broker.dead_letter(letter, sent, is_repeated=True, within=within)
             except OrchestratorError as error:
                 # One that cannot be written must not keep the others waiting; it is due again.
                 _log.error("dead letter %s waits: %s", letter.id, error)

@@ -95,6 +95,7 @@ class Pipeline:
         world: World,
         reach: Callable[[Point], None] = lambda point: None,
         resend_after: Duration | None = None,
+        letter_after: Duration | None = None,
     ) -> None:
         self._store = store
         self._plans = plans
@@ -105,6 +106,8 @@ class Pipeline:
         self._reach = reach
         self._resend_after = resend_after
         """How long a broker has to acknowledge what it is handed; None without a broker."""
+        self._letter_after = letter_after
+        """How long the record of a dead letter is this process's to write; None without a broker."""
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._closed = False
@@ -218,7 +221,8 @@ class Pipeline:
     def _begin(self, tx: Transaction) -> Batch:
         now = self._clock.now()
         again_at = None if self._resend_after is None else Time(now + self._resend_after)
-        return Batch(self._store, tx, self._plans, self._chance, self._limits, now, again_at)
+        letter_at = None if self._letter_after is None else Time(now + self._letter_after)
+        return Batch(self._store, tx, self._plans, self._chance, self._limits, now, again_at, letter_at)
 
     async def _isolate(self, items: list[_Waiting], error: Exception) -> None:
         """After a fault in a batch, process its requests one by one, so that only the faulty one fails."""

@@ -7,14 +7,17 @@ twice changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.job import Job
 from orchestrator.model.run import RunId
-from orchestrator.model.times import Time
+from orchestrator.model.times import Duration, Time
+
+LETTER_SECONDS: Final = 12.0
+"""See `Broker.dead_letter`."""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -119,13 +122,16 @@ class Broker(Protocol):
         jobs: Sequence[Job],
         on_sent: Callable[[list[Sent]], None],
         on_refused: Callable[[list[Refused]], None],
+        on_failed: Callable[[list[Job]], None],
     ) -> None:
         """Hand jobs over without waiting.
 
         Args:
             jobs: what to hand over.
             on_sent: called in the event loop for those that were acknowledged.
-            on_refused: called in the event loop for those that will never be. What is neither may be sent again.
+            on_refused: called in the event loop for those that will never be.
+            on_failed: called in the event loop for those that were given up: like those of which nothing is heard, they
+                may be sent again.
         """
         ...
 
@@ -133,13 +139,15 @@ class Broker(Protocol):
         """Tell workers to stop attempts."""
         ...
 
-    async def dead_letter(self, letter: DeadLetter, sent: Sent | None, *, is_repeated: bool) -> None:
+    async def dead_letter(self, letter: DeadLetter, sent: Sent | None, *, is_repeated: bool, within: Duration) -> None:
         """Write the record of a dead letter, and wait until that is durable.
 
         Args:
             letter: what has failed for good.
             sent: where its job was, when that is known.
             is_repeated: whether it may have been written before: the adapter then looks, and writes none twice.
+            within: how long from now the record may be begun to be written. What is begun is durable, or given up and
+                never becomes so, `LETTER_SECONDS` later: then it may be somebody else's.
 
         What the broker will not take whole is written without its payload, and says so.
 

@@ -103,17 +103,21 @@ class _Broker(_Calls):
         jobs: Sequence[Job],
         on_sent: Callable[[list[Sent]], None],
         on_refused: Callable[[list[Refused]], None],
+        on_failed: Callable[[list[Job]], None],
     ) -> None:
         due = self._points.due("broker.send")
         if due is None:
-            self._inner.send(jobs, on_sent, on_refused)
+            self._inner.send(jobs, on_sent, on_refused, on_failed)
         elif due.action == DELAY:
-            asyncio.get_running_loop().call_later(due.seconds, self._inner.send, jobs, on_sent, on_refused)
-        elif due.action != ERROR:
+            asyncio.get_running_loop().call_later(due.seconds, self._inner.send, jobs, on_sent, on_refused, on_failed)
+        elif due.action in {ERROR, DONE_THEN_ERROR}:
+            if due.action == DONE_THEN_ERROR:
+                self._inner.send(jobs, _nobody, on_refused, _nobody)
+            asyncio.get_running_loop().call_soon(on_failed, list(jobs))
+        else:
             before("broker.send", due)
-            self._inner.send(jobs, _nobody if due.action == DONE_THEN_ERROR else on_sent, on_refused)
-            if due.action != DONE_THEN_ERROR:
-                self._points.leave("broker.send", due)
+            self._inner.send(jobs, on_sent, on_refused, on_failed)
+            self._points.leave("broker.send", due)
 
     def stop(self, *arguments: Any) -> None:
         due = self._points.due("broker.stop")
@@ -139,5 +143,5 @@ class _Inbox(_Calls):
             self._points.leave(name, due)
 
 
-def _nobody(sent: list[Sent]) -> None:
+def _nobody(answered: list[Any]) -> None:
     """An acknowledgement that is lost."""

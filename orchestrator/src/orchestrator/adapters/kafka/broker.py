@@ -7,13 +7,14 @@ import logging
 import zlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from time import monotonic
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException
 
 from orchestrator.adapters.kafka import dead_letters
 from orchestrator.adapters.kafka.backlog import Backlog
-from orchestrator.adapters.kafka.config import KafkaConfig
+from orchestrator.adapters.kafka.config import LETTER_DELIVERY_SECONDS, KafkaConfig
 from orchestrator.adapters.kafka.consumer import KafkaInbox
 from orchestrator.adapters.kafka.dead_letters import Copy
 from orchestrator.adapters.kafka.producer import Fault, Records
@@ -24,6 +25,7 @@ from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.job import Job, job_id
 from orchestrator.model.record import StopRecord, job_headers, job_value
+from orchestrator.model.times import MICROS, Duration
 from orchestrator.ports.broker import Incoming, Refused, Sent, Stop, Taken
 
 _log = logging.getLogger(__name__)
@@ -44,12 +46,15 @@ class KafkaBroker:
         self._backlog = Backlog(config)
         self._inboxes: dict[str, KafkaInbox] = {}
         self._records = Records(config)
+        # Apart: what it has not written soon it gives up, since another process may write it then.
+        self._letters = Records(config, delivery_seconds=LETTER_DELIVERY_SECONDS)
         try:
             if reads:
                 # Joins the groups, and finds out about properties that no consumer takes.
                 _ = self.results, self.heartbeats
         except BaseException:
             self._records.close()
+            self._letters.close()
             raise
 
     @property
@@ -78,27 +83,35 @@ class KafkaBroker:
         jobs: Sequence[Job],
         on_sent: Callable[[list[Sent]], None],
         on_refused: Callable[[list[Refused]], None],
+        on_failed: Callable[[list[Job]], None],
     ) -> None:
         """See `ports.broker.Broker.send`."""
         waiting = len(jobs)
         sent: list[Sent] = []
         refused: list[Refused] = []
-        failed: list[str] = []
+        failed: list[Job] = []
+        reason = ""
         routes, shared = self._config.routes, self._topics.jobs
 
         def acknowledged(job: Job, topic: str, partition: int, offset: int, fault: Fault | None) -> None:
-            nonlocal waiting
+            nonlocal waiting, reason
             waiting -= 1
-            if fault is None:
+            if fault is None and offset < 0:
+                # Acknowledged as one that was there before; where, nobody says.
+                failed.append(job)
+                reason = "acknowledged without an offset"
+            elif fault is None:
                 sent.append(Sent(job.run_id, job.step, job.attempt, partition, offset, topic))
             elif fault.is_final:
                 refused.append(Refused(job.run_id, job.step, job.attempt, fault.reason))
             else:
-                failed.append(fault.reason)
+                failed.append(job)
+                reason = fault.reason
             if waiting:
                 return
             if failed:
-                _log.warning("kafka: %d jobs were not sent, and will be again: %s", len(failed), failed[0])
+                _log.warning("kafka: %d jobs were not sent, and will be again: %s", len(failed), reason)
+                on_failed(failed)
             if refused:
                 on_refused(refused)
             if sent:
@@ -125,8 +138,9 @@ class KafkaBroker:
             headers: dead_letters.Headers = [("content-type", b"application/json")]
             self._records.send(self._topics.control, stop.run_id.encode(), value, headers, _nobody)
 
-    async def dead_letter(self, letter: DeadLetter, sent: Sent | None, *, is_repeated: bool) -> None:
+    async def dead_letter(self, letter: DeadLetter, sent: Sent | None, *, is_repeated: bool, within: Duration) -> None:
         """See `ports.broker.Broker.dead_letter`."""
+        until = monotonic() + within / MICROS
         # Always the same partition: so it can be found again.
         partition = zlib.crc32(letter.id.encode()) % self._letter_partitions
         if is_repeated:
@@ -135,6 +149,8 @@ class KafkaBroker:
                     return
             except KafkaException as error:
                 raise Unavailable(f"Kafka does not show its dead letters: {error}") from error
+        if monotonic() > until:
+            raise Unavailable("it took too long to find out whether the dead letter was written")
         await self._write(dead_letters.copies_of(letter, self._config, sent), letter.id, partition)
 
     async def refuse(self, record: Incoming, reason: str) -> None:
@@ -156,6 +172,7 @@ class KafkaBroker:
         """Commit what is done, leave the groups, wait a moment for what is under way."""
         await asyncio.gather(*(inbox.close() for inbox in self._inboxes.values()))
         await asyncio.to_thread(self._records.close)
+        await asyncio.to_thread(self._letters.close)
 
     async def _write(self, copies: Iterable[Copy], about: str, partition: int) -> None:
         """Write the first of the copies, each smaller than the one before, that the cluster takes."""
@@ -181,7 +198,7 @@ class KafkaBroker:
             if not answer.done():
                 answer.set_result(fault)
 
-        fault = self._records.send(
+        fault = self._letters.send(
             self._topics.dead_letters, copy.key, copy.value, copy.headers, acknowledged, partition
         )
         return fault or await answer

@@ -17,6 +17,8 @@ WORKER_GROUP_PREFIX: Final = "workflow-worker."
 
 DELIVERY_SECONDS: Final = 30
 """How long a record may wait for its acknowledgement; a job is then sent again from its row."""
+LETTER_DELIVERY_SECONDS: Final = 10
+"""How long the record of a dead letter may wait for its acknowledgement; it is then looked for, and written again."""
 CALL_SECONDS: Final = 10.0
 """How long a question to the cluster may take."""
 RECORD_BYTES_MAX: Final = 8 * 1024 * 1024

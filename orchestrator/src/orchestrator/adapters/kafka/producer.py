@@ -33,14 +33,15 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 Acknowledged = Callable[[int, int, Fault | None], None]
-"""Is told partition, offset and, when the record was not delivered, why; called in the event loop."""
+"""Is told partition, offset (-1 when the cluster does not say) and, when the record was not delivered, why; called in
+the event loop."""
 _Answer = tuple[Acknowledged, int, int, Fault | None]
 
 
 class Records:
     """A producer with its thread."""
 
-    def __init__(self, config: KafkaConfig, *, singly: bool = False) -> None:
+    def __init__(self, config: KafkaConfig, *, singly: bool = False, delivery_seconds: int = DELIVERY_SECONDS) -> None:
         self._config = config
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(
@@ -52,7 +53,7 @@ class Records:
                     "linger.ms": 0,
                     "compression.type": "lz4",
                     "partitioner": "murmur2_random",
-                    "delivery.timeout.ms": DELIVERY_SECONDS * 1_000,
+                    "delivery.timeout.ms": delivery_seconds * 1_000,
                     "queue.buffering.max.messages": _QUEUE_MAX,
                     "message.max.bytes": RECORD_BYTES_MAX,
                     "error_cb": _note_error,
@@ -61,6 +62,7 @@ class Records:
             | ({"batch.num.messages": 1} if singly else {})
         )
         self._singly = singly
+        self._delivery_seconds = delivery_seconds
         self._alone: Records | None = None
         """Sends what was refused in company once more, by itself."""
         self._answers: list[_Answer] = []
@@ -81,7 +83,9 @@ class Records:
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:
-                self._answers.append((on_acknowledged, message.partition() or 0, message.offset() or 0, None))
+                offset = message.offset()
+                place = (message.partition() or 0, -1 if offset is None else offset)
+                self._answers.append((on_acknowledged, *place, None))
             elif error.code() in _TOO_LARGE and not self._singly:
                 # The cluster measures batches: a small record may have been in large company.
                 def again(_partition: int, _offset: int, _fault: Fault | None) -> None:
@@ -120,7 +124,7 @@ class Records:
             on_acknowledged(-1, -1, Fault("the orchestrator is shutting down"))
             return
         if self._alone is None:
-            self._alone = Records(self._config, singly=True)
+            self._alone = Records(self._config, singly=True, delivery_seconds=self._delivery_seconds)
         fault = self._alone.send(topic, key, value, headers, on_acknowledged, partition)
         if fault is not None:
             on_acknowledged(-1, -1, fault)
