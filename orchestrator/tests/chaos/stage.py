@@ -174,8 +174,10 @@ class Stage:
         return self.random.choice(children)
 
 
-RARE = frozenset({"store.pending", "store.leased", "store.payloads", "store.forget", "store.retain"})
-"""What is met by the embedded profile only, or by cleaning once a minute: `tests/broker/test_failpoints.py` comes to
+RARE = frozenset(
+    {"store.incarnation", "store.pending", "store.leased", "store.payloads", "store.forget", "store.retain"}
+)
+"""What is met by the embedded profile, with Redis, or by cleaning once a minute: `tests/broker/test_failpoints.py` comes to
 them."""
 
 
