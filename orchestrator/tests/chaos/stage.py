@@ -177,8 +177,8 @@ class Stage:
 RARE = frozenset(
     {"store.incarnation", "store.pending", "store.leased", "store.payloads", "store.forget", "store.retain"}
 )
-"""What is met by the embedded profile, with Redis, or by cleaning once a minute: `tests/broker/test_failpoints.py` comes to
-them."""
+"""What is met by the embedded profile, with Redis, or by cleaning once a minute: `tests/broker/test_failpoints.py` has
+them all."""
 
 
 def failpoints_with(action: str) -> list[str]:
