@@ -20,6 +20,7 @@ from orchestrator.adapters.failpoints.armed import Failpoints
 from orchestrator.adapters.failpoints.ports import armed_broker, armed_outbox, armed_store
 from orchestrator.adapters.kafka.broker import open_broker
 from orchestrator.adapters.kafka.config import KafkaConfig, Topics
+from orchestrator.adapters.kafka.feed import open_feed
 from orchestrator.adapters.postgres.alone import only_process
 from orchestrator.adapters.postgres.database import Database as PostgresDatabase
 from orchestrator.adapters.postgres.duties import open_duties
@@ -182,7 +183,8 @@ async def _open_parts(settings: Settings, plans: Plans, stack: AsyncExitStack) -
         if Role.TIMERS in roles:
             duties = await stack.enter_async_context(open_duties(settings.database))
         broker = await stack.enter_async_context(open_broker(config, reads=Role.ENGINE in roles))
-        route = Route(broker, PostgresOutbox(database), duties, roles)
+        feed = await stack.enter_async_context(open_feed(config)) if Role.API in roles else None
+        route = Route(broker, PostgresOutbox(database), duties, roles, feed)
     return PostgresStore(database), PostgresQueries(database), route
 
 

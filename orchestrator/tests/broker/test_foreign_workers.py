@@ -11,8 +11,6 @@ from msgspec.structs import replace
 from workersdk import Worker
 
 from orchestrator.app import broker_leases
-from orchestrator.model.errors import InvalidRequest
-from orchestrator.model.wire import RegisterBody
 from tests.broker.site import RawWorker, Site, define, ended, eventually, trigger
 
 
@@ -55,12 +53,6 @@ async def test_a_payload_of_the_greatest_size_goes_through(site: Site, raw: RawW
         assert job["payload"] == payload
         raw.answer(job, "done")
         assert (await ended(orchestrator, run_id)).status == "COMPLETED"
-
-
-async def test_a_worker_over_http_is_told_that_it_would_wait_for_ever(site: Site) -> None:
-    async with site.process() as orchestrator:
-        with pytest.raises(InvalidRequest, match="through Kafka"):
-            orchestrator.gateway.register(RegisterBody(actions=["step1"]), "w")
 
 
 async def _is(value: bool) -> bool:

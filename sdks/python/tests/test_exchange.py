@@ -99,6 +99,31 @@ async def test_no_more_jobs_are_asked_for_than_there_is_room() -> None:
     assert most == 3
 
 
+async def test_beside_a_job_that_runs_alone_no_other_is_asked_for() -> None:
+    finish = asyncio.Event()
+    worker = Worker(concurrency=3)
+
+    @worker.register("act")
+    async def act(payload: Any) -> None:
+        if payload == "suspect":
+            await finish.wait()
+
+    async with Gateway() as gateway:
+        suspect = gateway.add("act", "suspect", alone=True)
+        async with running(worker, gateway):
+            await gateway.until(lambda: not gateway.queue)
+            # The gateway gives to whoever asks; a call on the way brings nothing either.
+            other = await gateway.give("act")
+            worker_is_quiet = len(gateway.exchanges)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert gateway.queue
+            assert (len(gateway.exchanges), gateway.waiting) == (worker_is_quiet, 0)
+            finish.set()
+            await gateway.result_of(suspect)
+            await gateway.result_of(other)
+
+
 async def test_the_capacity_of_a_call_is_what_the_orchestrator_takes() -> None:
     worker = Worker(concurrency=50)
     worker.register("act", same)

@@ -80,7 +80,7 @@ class Heartbeat:
     async def on_post(self, req: Request, resp: Response, worker_id: str) -> None:
         """Renew leases."""
         raw = await http.read_body(req, self._orchestrator.limits)
-        http.send_json(resp, self._orchestrator.gateway.heartbeat(worker_id, read_heartbeat(raw), http.caller(req)))
+        http.send_json(resp, await self._orchestrator.heartbeat(worker_id, read_heartbeat(raw), http.caller(req)))
 
 
 class Drain:

@@ -14,7 +14,7 @@ from orchestrator.app.workers import Worker
 from orchestrator.model.job import Job
 from orchestrator.model.times import MICROS
 from orchestrator.ports.clock import Clock
-from orchestrator.ports.queue import JobQueue
+from orchestrator.ports.queue import JobSource
 
 RESERVED_SECONDS: Final = 10
 """How long a reserved worker may take to empty its hands."""
@@ -25,7 +25,7 @@ RESTED_SECONDS: Final = 30
 class Assignment:
     """Takes jobs from the queue for a worker, and grants the leases."""
 
-    def __init__(self, queue: JobQueue, leases: Leases, clock: Clock) -> None:
+    def __init__(self, queue: JobSource, leases: Leases, clock: Clock) -> None:
         self._queue = queue
         self._leases = leases
         self._clock = clock

@@ -17,6 +17,7 @@ from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.job import JobRow, Rejection
 from orchestrator.model.limits import Limits
 from orchestrator.model.role import Duty
+from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Duration, seconds
 from orchestrator.ports.broker import Broker
 from orchestrator.ports.clock import Chance, Clock
@@ -54,6 +55,8 @@ class BrokerLeases:
         self._chance = chance
         self._limits = limits
         self._duties = duties
+        self._passed: set[tuple[RunId, int, int]] = set()
+        """Attempts that nobody had told of at the last look, though some worker had taken them."""
         self._trusted_from: int | None = None
         """From when on, by the monotonic clock, silence is the worker's own; None while nothing is known."""
 
@@ -86,7 +89,10 @@ class BrokerLeases:
             await self._end_leases(silent=now_on >= self._trusted_from)
 
     async def _find_taken(self) -> None:
-        """Give a lease to jobs that some worker has taken and not told of: it has until then to say so."""
+        """Give a lease to jobs that some worker has taken and not told of: it has until then to say so.
+
+        Those that were seen here for the first time are left for the next look: who has them is about to say so.
+        """
         actions = await self._outbox.actions()
         if not actions:
             return
@@ -95,7 +101,11 @@ class BrokerLeases:
         starts: list[asyncio.Future[bool | Rejection]] = []
         taken = await self._broker.taken(actions)
         beating = {one.action for one in taken if one.beats}
-        for row in await self._outbox.passed(taken, LIMIT):
+        rows = await self._outbox.passed(taken, LIMIT)
+        before, self._passed = self._passed, {(row.run_id, row.step, row.attempt) for row in rows}
+        for row in rows:
+            if (row.run_id, row.step, row.attempt) not in before:
+                continue
             start = StartAttempt(row.step, row.attempt, "", now)
             until = now + (lease if row.timeout is None else min(lease, row.timeout))
             if row.timeout is not None and row.action not in beating:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection
 from typing import Final
 
 from msgspec import Raw
 
+from orchestrator.app import registration
 from orchestrator.app.assignment import Assignment
 from orchestrator.app.command import Record
 from orchestrator.app.lease import Lease, Leases
@@ -18,8 +18,7 @@ from orchestrator.app.reports import Reports
 from orchestrator.app.waits import Caller, until
 from orchestrator.app.workers import Worker, Workers
 from orchestrator.model import json, times
-from orchestrator.model.definition import id_problem
-from orchestrator.model.errors import FieldError, InvalidField, InvalidJson, InvalidRequest
+from orchestrator.model.errors import FieldError, InvalidField, InvalidJson
 from orchestrator.model.job import Job, Rejection, Report, parse_job_id
 from orchestrator.model.json import Json
 from orchestrator.model.limits import Limits
@@ -37,9 +36,8 @@ from orchestrator.model.wire import (
     Rejected,
 )
 from orchestrator.ports.clock import Clock
-from orchestrator.ports.queue import JobQueue
+from orchestrator.ports.queue import JobQueue, JobSource
 
-_LEASE_MIN: Final = MICROS
 _HEARTBEATS_PER_LEASE: Final = 3
 _BEATS_MISSED_MAX: Final = 2
 """Heartbeats in a row that may leave a job out before it is taken for lost on the way to its worker."""
@@ -57,34 +55,42 @@ _REASONS: Final = {
 class Gateway:
     """The worker protocol, without HTTP."""
 
-    def __init__(self, pipeline: Pipeline, queue: JobQueue, leases: Leases, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        queue: JobQueue,
+        leases: Leases,
+        clock: Clock,
+        limits: Limits,
+        source: JobSource | None = None,
+    ) -> None:
         self._pipeline = pipeline
         self._queue = queue
+        self._source = queue if source is None else source
+        """Where jobs are taken from: the queue, or what a broker has."""
+        self._actions_max = None if source is None else limits.feed_actions_max
         self._leases = leases
         self._clock = clock
         self._limits = limits
         self.workers = Workers(limits)
-        self.has_jobs = True
-        """False where jobs go through a broker: a worker that registered here would wait for ever."""
         self.overflowed = False
         """Whether some jobs did not fit into the queue and wait in the store."""
         self._polls = Polls()
-        self._assignment = Assignment(queue, leases, clock)
+        self._assignment = Assignment(self._source, leases, clock)
 
     # --- the protocol --------------------------------------------------------------------------------------------
 
     def register(self, body: RegisterBody, made_up_id: str, caller: Caller | None = None) -> Registered:
         """Add a worker, or put a new registration in the place of an old one of the same id."""
-        if not self.has_jobs:
-            reason = "jobs of this orchestrator go through Kafka, and workers over HTTP get none"
-            raise InvalidRequest(reason, [FieldError("body", reason, "start the worker with the address of Kafka")])
         worker_id = body.worker_id if body.worker_id is not None else made_up_id
-        self._check(body, worker_id)
+        registration.check(body, worker_id, self._limits)
+        if self._actions_max is not None:
+            registration.check_count(body, self.workers.all(), self._actions_max)
         now = self._clock.now()
         worker = Worker(
             worker_id=worker_id,
             actions=tuple(dict.fromkeys(body.actions)),
-            lease=self._lease(body),
+            lease=registration.lease_of(body, self._limits),
             registered_at=now,
             seen_at=now,
             seen_on=self._clock.monotonic(),
@@ -154,7 +160,7 @@ class Gateway:
                 continue
             del mine[lease.key]
             self._leases.renew(lease, now_on, worker.lease)
-            self._note_details(lease, job)
+            lease.details = self.checked_details(job) or lease.details
         for lease in mine.values():
             lease.beats += 1
             if lease.beats >= _BEATS_MISSED_MAX:
@@ -246,6 +252,18 @@ class Gateway:
         if lease is not None and lease.job.attempt == attempt:
             self._end(lease)
 
+    def let_go(self, lease: Lease) -> None:
+        """Forget a lease that is over here only: the store says whether its worker has the attempt still."""
+        self._end(lease)
+
+    def jobs_came(self, action: str, count: int, alone: bool) -> None:  # noqa: FBT001 - as the feed tells it
+        """Wake exchanges for so many jobs of an action; all of them for one that runs alone."""
+        self._polls.wake_some(action, self._limits.workers_max if alone else count)
+
+    def waited_for(self) -> list[str]:
+        """List the actions that exchanges wait for."""
+        return self._polls.actions()
+
     def doubt(self, steps: list[tuple[RunId, int]]) -> None:
         """Take these jobs from the queue; the sweep brings those back that the store says wait."""
         for run_id, step in steps:
@@ -292,7 +310,7 @@ class Gateway:
                 poll = Poll(worker.worker_id, worker.actions if takes else (), loop.create_future())
                 with self._polls.waiting(poll):
                     left = deadline - loop.time()
-                    if self._queue.waiting_alone(worker.actions):
+                    if self._source.waiting_alone(worker.actions):
                         left = min(left, _RESERVATION_CHECK_SECONDS)
                     await until(poll.woken, left, caller)
                 if self._polls.closed:
@@ -312,7 +330,7 @@ class Gateway:
 
     def _end(self, lease: Lease) -> None:
         self._leases.end(lease.key)
-        if lease.job.alone or self._queue.waiting_alone((lease.job.action,)):
+        if lease.job.alone or self._source.waiting_alone((lease.job.action,)):
             # Its worker, or one that empties its hands for a job that runs alone, can have work again.
             self._polls.wake_worker(lease.worker)
 
@@ -351,45 +369,18 @@ class Gateway:
             details=None if job.details is None else Raw(job.details),
         )
 
-    def _note_details(self, lease: Lease, job: JobInFlight) -> None:
-        """Keep what a worker says about its job; what breaks a limit is dropped, for the job is alive all the same."""
+    def checked_details(self, job: JobInFlight) -> Json | None:
+        """Read what a worker says about its job; what breaks a limit is dropped, for the job is alive all the same."""
         details = bytes(job.details)
         if not details or len(details) > self._limits.heartbeat_details_bytes_max:
-            return
+            return None
         with contextlib.suppress(InvalidJson):
             json.check_json(details, self._limits)
-            lease.details = Json(details)
+            return Json(details)
+        return None
 
     def _wait(self, value: float | str) -> Duration:
         return wait_duration(value, self._limits, "wait")
-
-    def _lease(self, body: RegisterBody) -> int:
-        if body.lease is None:
-            return round(self._limits.lease_seconds_default * MICROS)
-        try:
-            lease = times.parse_duration(body.lease)
-        except ValueError as error:
-            raise InvalidField(str(error), [FieldError("lease", str(error), 'send "30s" or 30')]) from None
-        most = round(self._limits.lease_seconds_max * MICROS)
-        if not _LEASE_MIN <= lease <= most:
-            reason = f"not between 1 s and {times.seconds(most)} s (lease_seconds_max)"
-            raise InvalidField(reason, [FieldError("lease", reason, "choose one between")])
-        return lease
-
-    def _check(self, body: RegisterBody, worker_id: str) -> None:
-        errors: list[FieldError] = []
-        if len(body.actions) > self._limits.actions_per_worker_max:
-            reason = f"more than {self._limits.actions_per_worker_max:,} (actions_per_worker_max)"
-            errors.append(FieldError("actions", reason, "register several workers"))
-        named: Collection[tuple[str, str]] = [
-            ("workerId", worker_id),
-            *((f"actions[{place}]", action) for place, action in enumerate(body.actions)),
-        ]
-        for field, value in named:
-            if problem := id_problem(value, self._limits):
-                errors.append(FieldError(field, problem.reason, problem.mend))
-        if errors:
-            raise InvalidField("the registration is not valid", errors)
 
 
 def wait_duration(value: float | str, limits: Limits, field: str) -> Duration:

@@ -14,16 +14,15 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeVar
 
-from orchestrator.app.command import Direct, Record
+from orchestrator.app.command import Record
 from orchestrator.app.pipeline import Pipeline
 from orchestrator.app.records import Beats, Results
-from orchestrator.engine.command import StartAttempt
+from orchestrator.app.signs import Signs
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.job import Rejection, Report
 from orchestrator.model.limits import Limits
 from orchestrator.ports.broker import Broker, Stop
-from orchestrator.ports.clock import Clock
-from orchestrator.ports.outbox import Beat, Outbox
+from orchestrator.ports.outbox import Beat
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -35,11 +34,10 @@ AGAIN_SECONDS: Final = 0.5
 class Incoming:
     """Takes what workers send. `run` is its service."""
 
-    def __init__(self, broker: Broker, outbox: Outbox, pipeline: Pipeline, clock: Clock, limits: Limits) -> None:
+    def __init__(self, broker: Broker, signs: Signs, pipeline: Pipeline, limits: Limits) -> None:
         self._broker = broker
-        self._outbox = outbox
+        self._signs = signs
         self._pipeline = pipeline
-        self._clock = clock
         self._limits = limits
         self.rejected: Counter[str] = Counter()
         """Results that changed nothing, and records that could not be read, by reason."""
@@ -75,30 +73,16 @@ class Incoming:
             for reason in beats.refused:
                 self._note(Rejection.INVALID, reason)
             if beats.beats:
-                await self._insist(partial(self._renew, beats.beats))
+                await self._insist(partial(self._renew_or_stop, beats.beats))
             inbox.done()
 
     async def _record(self, reports: list[Report]) -> list[Rejection | None]:
         return await self._pipeline.submit(Record(reports), refusable=False)
 
-    async def _renew(self, beats: list[Beat]) -> None:
-        renewed = await self._outbox.renew(beats, self._clock.now())
-        unknown = [beat for beat, known in zip(beats, renewed, strict=True) if not known]
-        starts = [self._pipeline.submit(self._start_of(beat), refusable=False) for beat in unknown]
-        refused = [beat for beat, start in zip(unknown, starts, strict=True) if await start is not True]
-        # Somebody else may have recorded the start meanwhile, without a name: then the attempt is this worker's.
-        again = await self._outbox.renew(refused, self._clock.now()) if refused else []
-        stops = [
-            Stop(beat.run_id, beat.step, beat.attempt) for beat, known in zip(refused, again, strict=True) if not known
-        ]
-        if stops:
-            # Over, or in another worker's hands.
-            self._broker.stop(stops)
-
-    def _start_of(self, beat: Beat) -> Direct:
-        now = self._clock.now()
-        start = StartAttempt(beat.step, beat.attempt, beat.worker, beat.started_at or now)
-        return Direct(beat.run_id, start, details=beat.details, lease_until=now + beat.lease)
+    async def _renew_or_stop(self, beats: list[Beat]) -> None:
+        refused = await self._signs.renew(beats)
+        if refused:
+            self._broker.stop([Stop(beat.run_id, beat.step, beat.attempt) for beat in refused])
 
     def _note(self, rejection: Rejection, about: str) -> None:
         """Count what changed nothing; the first of its kind is logged, the others are for whoever looks."""

@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from orchestrator.app.broker_leases import BrokerLeases
+from orchestrator.app.demand import Demand
 from orchestrator.app.duties import EveryDuty, NoDuty
+from orchestrator.app.feeding import Feeding
 from orchestrator.app.gateway import Gateway
 from orchestrator.app.incoming import Incoming
 from orchestrator.app.lease import Leases
@@ -18,6 +20,7 @@ from orchestrator.app.outgoing import LETTER_AFTER, RESEND_AFTER, Outgoing
 from orchestrator.app.pipeline import Pipeline, Point
 from orchestrator.app.plans import Plans
 from orchestrator.app.shortcuts import Shortcuts
+from orchestrator.app.signs import Signs
 from orchestrator.app.timers import Timers
 from orchestrator.app.waits import Waits
 from orchestrator.app.watch import Watch
@@ -28,6 +31,7 @@ from orchestrator.model.role import ALL_ROLES, Role
 from orchestrator.ports.broker import Broker
 from orchestrator.ports.clock import Chance, Clock
 from orchestrator.ports.duties import Duties
+from orchestrator.ports.feed import Feed
 from orchestrator.ports.hints import Hints
 from orchestrator.ports.outbox import Outbox
 from orchestrator.ports.queries import Queries
@@ -47,6 +51,8 @@ class Route(NamedTuple):
     outbox: Outbox
     duties: Duties = EveryDuty()
     roles: frozenset[Role] = ALL_ROLES
+    feed: Feed | None = None
+    """What the workers over HTTP of this process get their jobs from; None where it has none."""
 
 
 class Life:
@@ -77,12 +83,14 @@ class Life:
         self.outgoing: Outgoing | None = None
         self.incoming: Incoming | None = None
         self.broker_leases: BrokerLeases | None = None
+        self.feeding: Feeding | None = None
         self.roles = ALL_ROLES if route is None else route.roles
         duties: Duties = EveryDuty()
-        world = QueueWorld(self.waits)
         leases = Leases()
         if route is None:
+            world = QueueWorld(self.waits)
             self.pipeline = Pipeline(store, plans, clock, chance, limits, world, reach)
+            self.gateway = world.gateway = Gateway(self.pipeline, queue, leases, clock, limits)
         else:
             duties = route.duties if Role.TIMERS in route.roles else NoDuty()
             self.outgoing = Outgoing(route.broker, route.outbox, clock, duties)
@@ -90,17 +98,22 @@ class Life:
             self.pipeline = Pipeline(
                 store, plans, clock, chance, limits, broker_world, reach, RESEND_AFTER, LETTER_AFTER
             )
+            signs = Signs(route.outbox, self.pipeline, clock)
             if Role.ENGINE in route.roles:
-                self.incoming = Incoming(route.broker, route.outbox, self.pipeline, clock, limits)
+                self.incoming = Incoming(route.broker, signs, self.pipeline, limits)
             if Role.TIMERS in route.roles:
                 self.broker_leases = BrokerLeases(
                     route.broker, route.outbox, self.pipeline, clock, chance, limits, duties
                 )
-        self.gateway = world.gateway = Gateway(self.pipeline, queue, leases, clock, limits)
+            demand = None if route.feed is None else Demand(route.feed, leases, clock, limits)
+            self.gateway = Gateway(self.pipeline, queue, leases, clock, limits, demand)
+            if route.feed is not None and demand is not None:
+                self.feeding = broker_world.feeding = Feeding(
+                    route.feed, demand, self.gateway, leases, self.pipeline, signs, clock, chance, limits
+                )
         self.timers = Timers(store, self.pipeline, self.gateway, queue, leases, plans, clock, chance, limits)
         self.timers.keeps_leases = route is None
         self.timers.duties = duties
-        self.gateway.has_jobs = route is None
         self.services: list[asyncio.Task[None]] = []
         """What has to run as long as the process does."""
 
@@ -125,6 +138,8 @@ class Life:
             services.append(asyncio.create_task(self.shortcuts.run(), name="shortcuts"))
         if self.broker_leases is not None:
             services.append(asyncio.create_task(self.broker_leases.run(), name="leases"))
+        if self.feeding is not None:
+            services.append(asyncio.create_task(self.feeding.run(), name="feeding"))
         self.services = [pipeline, *services]
         try:
             yield
@@ -134,7 +149,10 @@ class Life:
                 service.cancel()
             with contextlib.suppress(OrchestratorError):
                 # So that the next process knows what is in workers' hands.
-                await self.timers.record_leases()
+                if self.feeding is None:
+                    await self.timers.record_leases()
+                else:
+                    await self.feeding.stop()
                 if self.outgoing is not None:
                     await self.outgoing.note_sent()
             self.pipeline.close()

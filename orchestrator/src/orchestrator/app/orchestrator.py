@@ -44,6 +44,7 @@ from orchestrator.model.view import (
     WorkerView,
     WorkflowView,
 )
+from orchestrator.model.wire import HeartbeatAnswer, HeartbeatBody
 from orchestrator.ports.clock import Chance, Clock
 from orchestrator.ports.hints import Hints
 from orchestrator.ports.queries import Queries, RunFilter
@@ -219,6 +220,12 @@ class Orchestrator:
         return await self.run(run_id)
 
     # --- workers and dead letters ----------------------------------------------------------------------------------
+
+    async def heartbeat(self, worker_id: str, body: HeartbeatBody, caller: Caller | None = None) -> HeartbeatAnswer:
+        """Renew the leases of the jobs that a worker over HTTP names."""
+        if self.life.feeding is not None:
+            return await self.life.feeding.heartbeat(worker_id, body, caller)
+        return self.gateway.heartbeat(worker_id, body, caller)
 
     def workers(self) -> list[WorkerView]:
         """List the workers of this process."""

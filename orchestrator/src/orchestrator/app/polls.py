@@ -52,6 +52,19 @@ class Polls:
             else:
                 self._wake_one(job.action)
 
+    def wake_some(self, action: str, count: int) -> None:
+        """Wake so many exchanges that wait for jobs of an action."""
+        for poll in list(self._by_action.get(action, ())):
+            if count <= 0:
+                return
+            if not poll.woken.done():
+                _wake(poll)
+                count -= 1
+
+    def actions(self) -> list[str]:
+        """List the actions that exchanges wait for."""
+        return list(self._by_action)
+
     def pass_on(self, poll: Poll) -> None:
         """An exchange was woken but cannot take a job: wake others in its place."""
         if poll.woken.done() and poll.woken.result():

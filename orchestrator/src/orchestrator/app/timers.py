@@ -11,16 +11,17 @@ from orchestrator.app.command import Direct, Requeue
 from orchestrator.app.duties import EveryDuty, perform
 from orchestrator.app.gateway import Gateway
 from orchestrator.app.lease import Lease, Leases, length_of
+from orchestrator.app.lease_end import lost_on_the_way, silent, start_of, timed_out
 from orchestrator.app.pipeline import Pipeline
 from orchestrator.app.plans import Plans
-from orchestrator.engine.command import Dispatch, LoseAttempt, StartAttempt, StartRetry, TimeOutAttempt, TimeOutRun
+from orchestrator.engine.command import Dispatch, StartRetry, TimeOutRun
 from orchestrator.engine.plan import Plan
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.job import JobRow, Rejection
 from orchestrator.model.json import NULL
 from orchestrator.model.limits import Limits
 from orchestrator.model.role import Duty
-from orchestrator.model.times import MICROS, Duration, Time, seconds
+from orchestrator.model.times import MICROS, Duration, Time
 from orchestrator.ports.clock import Chance, Clock
 from orchestrator.ports.duties import Duties
 from orchestrator.ports.queue import JobQueue
@@ -69,7 +70,7 @@ class Timers:
         self._chance = chance
         self._limits = limits
         self.keeps_leases = True
-        """False where jobs go through a broker: their leases are in the store, and none is swept into the queue."""
+        """False where jobs go through a broker: `feeding` keeps their leases, and none is swept into the queue."""
         self.duties: Duties = EveryDuty()
         """What of all this is this process's; leases of its own gateway are always."""
         self._place = _BEGIN
@@ -92,8 +93,9 @@ class Timers:
 
     async def run_once(self) -> None:
         """Fire what is due, once."""
-        await self.record_leases(RECORD_AFTER)
-        await self._end_leases()
+        if self.keeps_leases:
+            await self.record_leases(RECORD_AFTER)
+            await self._end_leases()
         await perform(self.duties, Duty.TIMERS, self._fire)
         if self.keeps_leases and (self._gateway.overflowed or self._place != _BEGIN):
             await self._sweep()
@@ -153,46 +155,28 @@ class Timers:
     async def record_leases(self, older_than: Duration = Duration(0)) -> None:
         """Tell the store of leases that last; of all of them before the process goes down."""
         leases = self._leases.unrecorded(self._clock.monotonic() - older_than)
-        await self._settle([self._start_of(lease) for lease in leases])
+        await self._settle([start_of(lease) for lease in leases])
         for lease in leases:
             self._leases.note_recorded(lease)
-
-    def _start_of(self, lease: Lease) -> Direct:
-        # By the monotonic clock from the start on, so that nobody's lease changes with the time of day.
-        lease_until = lease.started_at + lease.ends_on - lease.granted_on
-        return Direct(
-            lease.job.run_id,
-            StartAttempt(lease.job.step, lease.job.attempt, lease.worker, lease.started_at),
-            details=lease.details,
-            lease_until=lease_until,
-        )
 
     async def _end_leases(self) -> None:
         """End attempts whose lease or timeout ran out."""
         now_on = self._clock.monotonic()
         leases = list(self._leases.over(now_on))
         # Whether the start of such an attempt is recorded does not matter: to record it twice changes nothing.
-        starts = [self._start_of(lease) for lease in leases]
-        endings = [
-            Direct(lease.job.run_id, self._ending(lease, now_on), details=lease.details, worker=lease.worker or None)
-            for lease in leases
-        ]
+        starts = [start_of(lease) for lease in leases]
+        endings = [self._ending(lease, now_on) for lease in leases]
         await self._settle(starts)
         for lease, changed in zip(leases, await self._settle(endings), strict=True):
             if changed is not True:
                 # The attempt was over before: nothing else ends a lease that nobody reports on.
                 self._gateway.take_back(lease.job.run_id, lease.job.step, lease.job.attempt)
 
-    def _ending(self, lease: Lease, now_on: int) -> TimeOutAttempt | LoseAttempt:
-        job = lease.job
+    def _ending(self, lease: Lease, now_on: int) -> Direct:
         if lease.times_out_on is not None and lease.times_out_on <= now_on:
-            return TimeOutAttempt(
-                job.step, job.attempt, self._chance.draw(), suspect=self._gateway.has_hung_up(lease.worker)
-            )
-        reason = f"worker {lease.worker} gave no sign of life for {seconds(lease.length)} s"
-        if lease.beats:
-            reason = f"worker {lease.worker} does not know of the job: it was lost on the way"
-        return LoseAttempt(job.step, job.attempt, reason, self._limits.lost_attempts_max, self._chance.draw())
+            return timed_out(lease, self._chance.draw(), suspect=self._gateway.has_hung_up(lease.worker))
+        end = lost_on_the_way if lease.beats else silent
+        return end(lease, self._limits.lost_attempts_max, self._chance.draw())
 
     async def _due(self) -> list[Direct]:
         """Start retries, and end runs that have outlived their timeout."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.app.feeding import Feeding
 from orchestrator.app.gateway import Gateway
 from orchestrator.app.outgoing import Outgoing
 from orchestrator.app.waits import Waits
@@ -46,11 +47,12 @@ class QueueWorld:
 
 
 class BrokerWorld:
-    """A broker takes jobs to workers."""
+    """A broker takes jobs to workers; those over HTTP get theirs from it by way of this process."""
 
     def __init__(self, waits: Waits, outgoing: Outgoing) -> None:
         self._waits = waits
         self._outgoing = outgoing
+        self.feeding: Feeding | None = None
 
     def dispatch(self, jobs: list[Job]) -> None:
         """See `pipeline.World.dispatch`."""
@@ -59,10 +61,14 @@ class BrokerWorld:
     def withdraw(self, run_id: RunId, step: int, attempt: int) -> None:
         """See `pipeline.World.withdraw`."""
         self._outgoing.withdraw(run_id, step, attempt)
+        if self.feeding is not None:
+            self.feeding.withdraw(run_id, step, attempt)
 
     def reported(self, run_id: RunId, step: int, attempt: int) -> None:
         """See `pipeline.World.reported`."""
         self._outgoing.reported(run_id, step)
+        if self.feeding is not None:
+            self.feeding.reported(run_id, step, attempt)
 
     def dead_lettered(self, letters: list[DeadLetter]) -> None:
         """See `pipeline.World.dead_lettered`."""

@@ -106,6 +106,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lost_attempts_max: Count = 3
     """Attempts of one step that may be retried after they were lost with their worker; one more is dead-lettered.
     A policy with fewer ``maxRetries`` lowers it."""
+    feed_actions_max: Count = 100
+    """Actions whose jobs one process reads from a broker for its workers over HTTP: each is one consumer. A worker
+    that would bring more along is refused."""
+    feed_idle_seconds: Seconds = 30.0
+    """How long a process reads the jobs of an action from a broker after its last worker over HTTP asked for some."""
     max_retries_max: Count = 10_000
     """The largest ``maxRetries`` a policy may ask for."""
     duration_seconds_max: Seconds = 366 * 86_400.0

@@ -12,7 +12,9 @@ from msgspec import Raw
 
 from orchestrator.model import times
 from orchestrator.model.definition import DurationField
-from orchestrator.model.job import Job
+from orchestrator.model.job import Job, JobId, parse_job_id
+from orchestrator.model.json import Json
+from orchestrator.model.times import Duration
 from orchestrator.model.wire import ErrorBody
 
 _NULL: Final = Raw(b"null")
@@ -88,6 +90,8 @@ class StopRecord(_Record):
 
 
 _encode = msgspec.json.Encoder().encode
+_job = msgspec.json.Decoder(JobRecord).decode
+_stop = msgspec.json.Decoder(StopRecord).decode
 
 
 def job_value(job: Job) -> bytes:
@@ -121,3 +125,47 @@ def job_headers(job: Job) -> list[tuple[str, str | bytes | None]]:
     if job.alone:
         headers.append(("wf-alone", b"1"))
     return headers
+
+
+def read_job(value: bytes) -> Job:
+    """Read the value of a job's record.
+
+    Raises:
+        ValueError: it is not a job that an orchestrator has written.
+    """
+    try:
+        record = _job(value)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    place = parse_job_id(record.job_id)
+    if place != (record.workflow_run_id, record.step_index):
+        raise ValueError("its jobId is not that of its run and step")
+    return Job(
+        job_id=JobId(record.job_id),
+        run_id=place[0],
+        workflow_id=record.workflow_id,
+        step=record.step_index,
+        attempt=record.attempt,
+        action=record.action,
+        payload=Json(bytes(record.payload)),
+        timeout=_duration(record.timeout),
+        heartbeat_timeout=_duration(record.heartbeat_timeout),
+        alone=record.alone,
+        details=None if record.details is None else Json(bytes(record.details)),
+    )
+
+
+def _duration(seconds: float | None) -> Duration | None:
+    return None if seconds is None else times.parse_duration(seconds)
+
+
+def read_stop(value: bytes) -> StopRecord:
+    """Read the value of a record that stops an attempt.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        return _stop(value)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(str(error)) from None

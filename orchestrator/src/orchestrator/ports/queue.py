@@ -9,19 +9,8 @@ from orchestrator.model.job import Job
 from orchestrator.model.run import RunId
 
 
-class JobQueue(Protocol):
-    """Holds jobs that are durable in the store until a worker takes them.
-
-    Losing it loses nothing: its content is made again from the store's pending rows.
-    """
-
-    def publish(self, jobs: Sequence[Job]) -> bool:
-        """Add jobs at the end; one that is held already (same run, step and attempt) is not added again.
-
-        Returns:
-            False when some did not fit: they stay in the store, and the caller offers them again later.
-        """
-        ...
+class JobSource(Protocol):
+    """Where the gateway takes jobs from."""
 
     def take(self, actions: Collection[str], most: int) -> list[Job]:
         """Remove and give up to ``most`` jobs of these actions, in the order they came in; none that runs alone."""
@@ -33,6 +22,21 @@ class JobQueue(Protocol):
 
     def waiting_alone(self, actions: Collection[str]) -> int:
         """Count the jobs of these actions that run alone."""
+        ...
+
+
+class JobQueue(JobSource, Protocol):
+    """Holds jobs that are durable in the store until a worker takes them.
+
+    Losing it loses nothing: its content is made again from the store's pending rows.
+    """
+
+    def publish(self, jobs: Sequence[Job]) -> bool:
+        """Add jobs at the end; one that is held already (same run, step and attempt) is not added again.
+
+        Returns:
+            False when some did not fit: they stay in the store, and the caller offers them again later.
+        """
         ...
 
     def withdraw(self, run_id: RunId, step: int) -> None:

@@ -193,8 +193,8 @@ class Exchanges:
             self._second = self._send(now, self._capacity(), 0)
 
     def _capacity(self) -> int:
-        if not self._is_taking:
-            return 0
+        if not self._is_taking or self._jobs.has_alone():
+            return 0  # an orchestrator that did not hand the job out itself does not know that it runs alone
         offered = sum(call.capacity for call in (self._first, self._second) if call is not None)
         free = self._concurrency - len(self._jobs) - offered
         return max(0, min(free, self._link.terms.capacity_max))

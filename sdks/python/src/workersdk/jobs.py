@@ -69,6 +69,7 @@ class JobsInHand:
 
     def __init__(self) -> None:
         self._jobs: dict[tuple[str, int], Job] = {}
+        self._alone: set[tuple[str, int]] = set()
         self._emptied: list[asyncio.Future[None]] = []
 
     def __len__(self) -> int:
@@ -79,15 +80,22 @@ class JobsInHand:
 
     def add(self, job: Job) -> None:
         self._jobs[job.id, job.attempt] = job
+        if job.raw.get("alone") is True:
+            self._alone.add((job.id, job.attempt))
 
     def remove(self, job: Job) -> None:
         """Take a job out; a job that is not there any more is left alone."""
         self._jobs.pop((job.id, job.attempt), None)
+        self._alone.discard((job.id, job.attempt))
         if not self._jobs:
             while self._emptied:
                 waiter = self._emptied.pop()
                 if not waiter.done():
                     waiter.set_result(None)
+
+    def has_alone(self) -> bool:
+        """Tell whether a job is here that must have no neighbours."""
+        return bool(self._alone)
 
     def holds(self, job: Job) -> bool:
         return self._jobs.get((job.id, job.attempt)) is job
