@@ -74,6 +74,7 @@ def test_apply_goes_on_after_a_definition_that_is_refused(
         ("a.json", "{,}", "is not JSON"),
         ("a.json", '{"timeout": NaN}', "is not JSON"),
         ("a.yaml", "a: [", "is not YAML"),
+        ("a.yaml", "a: &a [*a]", "nested without end"),
         ("a.yaml", "", "holds no definition"),
         ("a.json", "[]", "holds no definition"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
 import threading
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.running import eventually
+from workersdk import Context, NonRetryableError
 from workersdk.execution import Execution
 from workersdk.handlers import make_handler
 from workersdk.jobs import Job, Stop
@@ -56,6 +59,54 @@ async def test_a_job_that_is_stopped_before_it_has_begun_is_given_back(handler: 
     bench.execution.stop(job, Stop.CANCELLED)
     assert await bench.bodies(1) == [{"jobId": "run:0", "attempt": 1, "status": "released"}]
     assert job.stop is Stop.FENCED
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("end", ["returns", "raises", "raises for good"])
+async def test_what_comes_of_a_job_that_has_seen_it_is_not_wanted_is_not_used(is_async: bool, end: str) -> None:
+    begun, never = threading.Event(), threading.Event()
+
+    def finish(context: Context) -> str:
+        while not context.cancelled:
+            never.wait(0.001)
+        if end == "raises":
+            raise ValueError("nobody wants it")
+        if end == "raises for good":
+            raise NonRetryableError("nobody wants it")
+        return "half"
+
+    def sync(payload: Any, context: Context) -> str:
+        begun.set()
+        return finish(context)
+
+    async def coroutine(payload: Any, context: Context) -> str:
+        begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return finish(context)
+
+    bench = Bench(coroutine if is_async else sync)
+    (job,) = bench.start(1)
+    await eventually(begun.is_set)
+    bench.execution.stop(job, Stop.FENCED)
+    assert [body["status"] for body in await bench.bodies(1)] == ["released"]
+
+
+async def test_a_result_that_was_done_before_the_stop_was_seen_counts() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def handler(payload: Any, context: Context) -> str:
+        assert not context.cancelled
+        begun.set()
+        go_on.wait(30)
+        return "whole"
+
+    bench = Bench(handler)
+    (job,) = bench.start(1)
+    await eventually(begun.is_set)
+    bench.execution.stop(job, Stop.FENCED)
+    go_on.set()
+    assert (await bench.bodies(1))[0]["result"] == "whole"
 
 
 async def test_an_async_job_that_is_stopped_at_once_is_not_begun() -> None:

@@ -190,9 +190,10 @@ async def test_inside_a_loop_of_one_s_own() -> None:
         ({"id": "flow", "steps": []}, "no steps"),
         ({"id": "flow", "steps": [{"stepIndex": 1}]}, "no action"),
         ({"id": "flow", "steps": [{"action": "act", "stepIndex": 1}, {"action": "act"}]}, "same stepIndex"),
+        ({"id": "flow", "steps": [{"action": "act", "stepIndex": -1}]}, "whole number from 0 on"),
         (workflow("act", retry={"delay": "soon"}), "soon"),
     ],
-    ids=["missing", "empty", "no action", "twice", "delay"],
+    ids=["missing", "empty", "no action", "twice", "negative", "delay"],
 )
 def test_a_mistake_in_the_test_is_an_error(definition: dict[str, Any], complaint: str) -> None:
     worker = Worker()

@@ -50,6 +50,8 @@ def _read(file: Path) -> Iterator[Definition]:
             yield Definition(place, str(known), msgspec.json.encode(value))
         except (TypeError, ValueError) as error:
             raise Failure(f"{place} cannot be written as JSON", why=str(error)) from None
+        except RecursionError:  # an alias of YAML may stand within its own anchor
+            raise Failure(f"{place} cannot be written as JSON", why="it is nested without end") from None
 
 
 def _parse(text: str, suffix: str, name: str) -> list[Any]:

@@ -81,7 +81,7 @@ class Execution:
         if job.stop is None:
             try:
                 result = await self._call(handler, job)
-                outcome = outcomes.completed(job, result, self.result_bytes_max)
+                outcome = self._complete(job, result)
             except BaseException as error:
                 outcome = self._fail(job, error)
         else:
@@ -95,7 +95,7 @@ class Execution:
         try:
             handler = self._handlers[job.raw["action"]]
             result = self._call(handler, job)
-            outcome = outcomes.completed(job, result, self.result_bytes_max)
+            outcome = self._complete(job, result)
             if outcome.is_failure and inspect.isawaitable(result):
                 # A sync function that returned a coroutine, such as `lambda payload: fetch(payload)`.
                 self._loop.call_soon_threadsafe(self._go_on, job, result)
@@ -112,10 +112,16 @@ class Execution:
         rest = Handler(job.raw["action"], lambda _: awaitable, is_async=True, takes_context=False)
         job.task = self._loop.create_task(self._run_async(job, rest))
 
+    def _complete(self, job: Job, result: Any) -> Outcome:
+        if job.has_seen_stop:
+            # Its handler was promised that the result will not be used. The lease may live on: another attempt does it.
+            return outcomes.released(job)
+        return outcomes.completed(job, result, self.result_bytes_max)
+
     def _fail(self, job: Job, error: BaseException) -> Outcome:
         if isinstance(error, KeyboardInterrupt):
             self._on_interrupt()
-        if job.stop is not None and isinstance(error, asyncio.CancelledError):
+        if job.has_seen_stop or (job.stop is not None and isinstance(error, asyncio.CancelledError)):
             return outcomes.released(job)
         return outcomes.failed(job, outcomes.failure_of(error))
 

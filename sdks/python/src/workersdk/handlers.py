@@ -81,7 +81,10 @@ class Context:
         reached for longer than the lease, or the worker leaves without waiting any longer. An async handler gets an
         `asyncio.CancelledError` as well.
         """
-        return self._job.stop is not None
+        if self._job.stop is None:
+            return False
+        self._job.has_seen_stop = True
+        return True
 
     @property
     def logger(self) -> ContextLogger:

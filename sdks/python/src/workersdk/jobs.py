@@ -29,6 +29,7 @@ class Job:
         "details",
         "details_told",
         "has_begun",
+        "has_seen_stop",
         "heartbeat_timeout",
         "id",
         "lease",
@@ -52,6 +53,8 @@ class Job:
         self.stop: Stop | None = None
         self.task: asyncio.Task[None] | None = None
         self.has_begun = False
+        # Whether its handler knows that it is not wanted: whatever comes of it then may be half a work.
+        self.has_seen_stop = False
         # What the handler said last, as JSON, and what of it the orchestrator has.
         self.details: bytes | None = None
         self.details_told: bytes | None = None

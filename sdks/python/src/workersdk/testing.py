@@ -242,6 +242,9 @@ def _sorted_steps(definition: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not isinstance(step.get("action"), str):
             raise ValueError(f"a step has no action: {step}")
     indexes = [step["stepIndex"] for step in steps]
+    for index in indexes:
+        if type(index) is not int or index < 0:
+            raise ValueError(f"a stepIndex is a whole number from 0 on, not {index!r}")
     if len(set(indexes)) < len(indexes):
         raise ValueError(f"two steps have the same stepIndex: {indexes}")
     return sorted(steps, key=lambda step: step["stepIndex"])
