@@ -14,6 +14,8 @@ from orchestrator.model.run import RunId
 from tests.broker.http_worker import GroupWorker, HttpWorker, decoded, done, key_of, members
 from tests.broker.site import PATIENCE_SECONDS, Site, define, ended, eventually, trigger
 
+pytestmark = pytest.mark.timeout(240)
+
 
 async def test_a_worker_over_http_completes_a_run(site: Site) -> None:
     async with site.process() as orchestrator:
