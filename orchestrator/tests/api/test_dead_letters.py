@@ -163,3 +163,94 @@ def test_a_letter_that_is_not_there(api: Api, name: str) -> None:
     check_problem(api.get(path), 404, "dead-letter-not-found")
     check_problem(api.delete(path), 404, "dead-letter-not-found")
     check_problem(api.post(f"{path}/redrive"), 404, "dead-letter-not-found")
+
+
+def test_filters_by_error_time_and_state(api: Api) -> None:
+    one, two = fail(api, "flow"), fail(api, "other")
+    first, second = reversed(api.get("/dead-letters").json())
+    api.delete(f"/dead-letters/{second['id']}")
+    for query, found in (
+        ("error=Broken", [one]),
+        ("error=Else", []),
+        ("state=DISCARDED", [two]),
+        ("state=OPEN", [one]),
+        ("state=REDRIVEN", []),
+        (f"from={first['createdAt']}", [one]),
+        (f"to={first['createdAt']}", []),
+        ("error=&from=&to=&state=", [one]),
+    ):
+        assert [letter["runId"] for letter in api.get(f"/dead-letters?{query}").json()] == found
+
+
+def test_groups_say_how_many_there_are_of_each_kind(api: Api) -> None:
+    for workflow in ("flow", "flow", "other", "flow"):
+        fail(api, workflow)
+    letters = api.get("/dead-letters").json()
+    ofs = [letter["createdAt"] for letter in letters if letter["workflowId"] == "flow"]
+    flow = {
+        "workflowId": "flow",
+        "action": "act",
+        "errorType": "Broken",
+        "count": 3,
+        "oldest": min(ofs),
+        "newest": max(ofs),
+    }
+    answer = api.get("/dead-letters/groups").json()
+    assert answer["groups"][0] == flow
+    assert [(group["workflowId"], group["count"]) for group in answer["groups"]] == [("flow", 3), ("other", 1)]
+    assert not answer["more"]
+    assert api.get("/dead-letters/groups?limit=1").json() == {"groups": [flow], "more": True}
+    assert api.get("/dead-letters/groups?workflow=nobody").json() == {"groups": [], "more": False}
+
+
+def test_many_are_redriven_into_their_own_runs(api: Api) -> None:
+    runs = [fail(api) for _ in range(3)]
+    other = fail(api, "other")
+    answer = api.post("/dead-letters/redrive?workflow=flow&action=act&error=Broken").json()
+    assert answer == {"settled": 3, "skipped": 0, "cursor": None}
+    assert [api.show(run_id)["status"] for run_id in [*runs, other]] == ["RUNNING"] * 3 + ["FAILED"]
+    jobs = [job for _ in runs for job in api.take()]
+    assert sorted((job["workflowRunId"], job["attempt"]) for job in jobs) == sorted((run_id, 2) for run_id in runs)
+    assert api.post("/dead-letters/redrive?workflow=flow").json() == {"settled": 0, "skipped": 0, "cursor": None}
+
+
+def test_many_are_discarded_part_by_part(api: Api) -> None:
+    runs = [fail(api) for _ in range(5)]
+    settled: list[int] = []
+    cursor = ""
+    while True:
+        answer = api.post(f"/dead-letters/discard?all=true&limit=2&cursor={quote(cursor)}").json()
+        settled.append(answer["settled"])
+        if answer["cursor"] is None:
+            break
+        cursor = answer["cursor"]
+    assert settled == [2, 2, 1]
+    assert api.get("/dead-letters").json() == []
+    assert {api.show(run_id)["status"] for run_id in runs} == {"FAILED"}
+    assert len(api.get("/dead-letters?state=DISCARDED").json()) == 5
+
+
+@pytest.mark.parametrize("verb", ["redrive", "discard"])
+def test_who_means_all_has_to_say_so(api: Api, verb: str) -> None:
+    fail(api)
+    problem = check_problem(api.post(f"/dead-letters/{verb}"), 400, "parameter-invalid")
+    assert problem["errors"][0]["field"] == "all"
+    assert len(api.get("/dead-letters").json()) == 1
+    assert api.post(f"/dead-letters/{verb}?all=true").json()["settled"] == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("all=yes", "all"),
+        ("all=true&limit=1001", "limit"),
+        ("all=true&limit=0", "limit"),
+        ("all=true&cursor=nobody", "cursor"),
+        ("all=true&state=OPEN", "state"),
+        ("workflow=flow&from=yesterday", "from"),
+    ],
+)
+def test_a_call_for_many_that_makes_no_sense_is_refused(api: Api, query: str, field: str) -> None:
+    problem = check_problem(api.post(f"/dead-letters/redrive?{query}"), 400, "parameter-invalid")
+    assert problem["errors"][0]["field"] == field
+    check_problem(api.get("/dead-letters?state=LOST"), 400, "parameter-invalid")

@@ -8,6 +8,7 @@ from orchestrator.app.pipeline import Point
 from orchestrator.model.errors import DeadLetterSettled
 from orchestrator.model.run import RunId
 from orchestrator.model.wire import JobOut
+from orchestrator.ports.queries import LetterFilter
 from tests.app.stage import Stage, done, failed, make_stage
 
 BEFORE_COMMIT: tuple[Point, ...] = ("batch.begun", "batch.written")
@@ -168,7 +169,7 @@ async def test_a_final_failure_makes_one_dead_letter_wherever_the_process_dies(p
         await stage.restart_after(stage.exchange("w", failed(job)), point)
         stage.register("w", "one", "two")
         await stage.exchange("w", failed(job))
-        letters, _ = await stage.orchestrator.dead_letters(None, None, 10, None)
+        letters, _ = await stage.orchestrator.dead_letters(LetterFilter(), 10, None)
         assert [letter.id for letter in letters] == [f"{run_id}:0:1"]
         assert (await stage.view(run_id)).status == "FAILED"
 

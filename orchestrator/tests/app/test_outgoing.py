@@ -67,6 +67,9 @@ class Silence:
     async def unpublished(self, now: Time, again: Time, limit: int) -> list[tuple[DeadLetter, None]]:
         return [(letter, None) for letter in self.letters]
 
+    async def place_of(self, letter_id: str) -> None:
+        """It was never noted."""
+
     async def note_published(self, letters: list[str]) -> None:
         """They are."""
 

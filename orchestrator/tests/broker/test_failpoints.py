@@ -14,6 +14,7 @@ from orchestrator.app import broker_leases, timers
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.bootstrap import open_orchestrator
 from orchestrator.model.limits import Limits
+from orchestrator.ports.queries import LetterFilter
 from orchestrator.ports.store import PayloadRef
 from orchestrator.settings import Settings
 from tests.broker.site import PATIENCE_SECONDS, RawWorker, Site, define, ended, trigger
@@ -81,7 +82,7 @@ async def _live(orchestrator: Orchestrator, site: Site, raw: RawWorker) -> None:
     failure = {**job, "status": "failed", "error": {"type": "Broke", "message": "no luck"}}
     site.say(site.topics.results, b"no result", json.dumps(failure).encode())
     assert (await ended(orchestrator, started.run_id)).status == "FAILED"
-    letters, _ = await orchestrator.dead_letters(None, None, 10, None)
+    letters, _ = await orchestrator.dead_letters(LetterFilter(), 10, None)
     await orchestrator.redrive(letters[0].id)
     job = await raw.job()
     raw.commit()

@@ -11,6 +11,7 @@ from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.model.errors import InvalidField
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
+from orchestrator.ports.queries import LetterFilter
 from tests.broker.http_worker import GroupWorker, HttpWorker, decoded, done, key_of, members
 from tests.broker.site import PATIENCE_SECONDS, Site, define, ended, eventually, trigger
 
@@ -211,7 +212,7 @@ async def test_a_job_that_kills_its_worker_is_convicted_and_no_neighbour_with_it
         # The first time it had up to three neighbours; never again.
         assert len(lost) <= deaths + 3
         assert {attempt.worker for attempt in lost} <= {f"w{number}" for number in range(deaths)}
-        letters, _ = await orchestrator.dead_letters(None, None, 10, None)
+        letters, _ = await orchestrator.dead_letters(LetterFilter(), 10, None)
         assert [letter.run_id for letter in letters] == [runs[5]]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import struct
+from typing import cast
 
 import pytest
 from msgspec.structs import replace
@@ -75,9 +77,14 @@ async def test_a_job_whose_worker_is_silent_goes_out_again_alone(site: Site, mon
     worker.close()
 
 
-async def test_a_step_that_fails_for_good_makes_one_record(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_noted", [True, False])
+async def test_a_step_that_fails_for_good_makes_one_record(
+    site: Site, monkeypatch: pytest.MonkeyPatch, is_noted: bool
+) -> None:
     """Also when the process cannot say whether it has written it."""
     monkeypatch.setattr("orchestrator.app.life.LETTER_AFTER", Duration(MICROS))
+    if not is_noted:
+        monkeypatch.setattr(outgoing, "NOTE_AFTER", Duration(3_600 * MICROS))
     worker = RawWorker(site)
     written = KafkaBroker.dead_letter
 
@@ -92,7 +99,13 @@ async def test_a_step_that_fails_for_good_makes_one_record(site: Site, monkeypat
         run_id = await trigger(orchestrator, "in")
         message = await worker.message()
         job = json.loads(message.value() or b"")
-        failure = {**job, "status": "failed", "error": {"type": "Broke", "message": "no luck"}}
+        outgoing_ = orchestrator.outgoing
+        assert outgoing_ is not None
+        if is_noted:
+            await eventually(lambda: _has(outgoing_._outbox.actions(), ["step1"]))
+        else:
+            await eventually(lambda: _is(bool(outgoing_._acknowledged)))
+        failure = {**job, "status": "failed", "workerId": "me", "error": {"type": "Broke", "message": "no luck"}}
         site.say(site.topics.results, json.dumps(failure).encode())
         assert (await ended(orchestrator, run_id)).status == "FAILED"
         database = orchestrator.outgoing._outbox._database if orchestrator.outgoing else None  # type: ignore[attr-defined]
@@ -103,8 +116,23 @@ async def test_a_step_that_fails_for_good_makes_one_record(site: Site, monkeypat
         letter = await next_message(letters)
         assert (letter.key(), letter.value()) == (run_id.encode(), message.value())
         headers = dict(letter.headers() or [])
-        assert headers["kafka_dlt-exception-fqcn"] == b"Broke"
-        assert headers["wf-dlt-attempts"] == b"1"
+        # The job's own headers come first, in their order.
+        own = cast("list[tuple[str, bytes]]", message.headers() or [])
+        assert list(letter.headers() or [])[: len(own)] == own
+        assert {name: value for name, value in headers.items() if name not in dict(own)} == {
+            "kafka_dlt-original-topic": site.topics.jobs.encode(),
+            "kafka_dlt-original-partition": struct.pack(">i", message.partition() or 0),
+            "kafka_dlt-original-offset": struct.pack(">q", message.offset() or 0),
+            "kafka_dlt-exception-fqcn": b"Broke",
+            "kafka_dlt-exception-message": b"no luck",
+            "kafka_dlt-exception-stacktrace": b"",
+            "wf-dlt-id": f"{run_id}:0:1".encode(),
+            "wf-dlt-reason": b"handler-error",
+            "wf-dlt-attempts": b"1",
+            "wf-step-index": b"0",
+            "wf-workflow-id": b"flow",
+            "wf-worker-id": b"me",
+        }
         assert await asyncio.to_thread(letters.poll, 1.0) is None
         letters.close()
     worker.close()

@@ -13,6 +13,7 @@ import pytest
 from orchestrator.app import outgoing
 from orchestrator.model.times import MICROS, Duration
 from orchestrator.model.view import RunView
+from orchestrator.ports.queries import LetterFilter
 from tests.broker.site import RawWorker, Site, define, ended, eventually, next_message, trigger
 
 SMALL = 2_000
@@ -28,7 +29,7 @@ async def test_a_job_that_its_topic_will_never_take_fails_its_step_at_once(site:
         neighbour = await trigger(orchestrator, "small")
         run = await ended(orchestrator, run_id)
         assert (run.status, run.steps[0].attempts[0].status) == ("FAILED", "FAILED")
-        (letter,), _ = await orchestrator.dead_letters(None, None, 10, None)
+        (letter,), _ = await orchestrator.dead_letters(LetterFilter(), 10, None)
         assert (letter.run_id, letter.error.type, letter.attempts) == (run_id, "JobNotTaken", 1)
         assert "too large" in letter.error.message
         raw.answer(await raw.job(), "done")

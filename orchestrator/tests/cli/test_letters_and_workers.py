@@ -63,21 +63,38 @@ def test_redrive_and_discard(fake: Fake, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == "d-1\tredriven\tr-1\nd-1\tdiscarded\n"
 
 
-def test_redrive_all_takes_the_open_ones(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
-    settled = {**LETTER, "id": "d-0", "state": "DISCARDED", "settledAt": "2026-11-23T10:00:00.000000Z"}
-    fake.on("GET", "/dead-letters", [LETTER, settled, {**LETTER, "id": "d-2"}])
-    fake.on("POST", "/dead-letters/d-1/redrive", run_of("RUNNING"))
-    fake.problem("POST", "/dead-letters/d-2/redrive", 409, "dead-letter-settled")
-    assert run(["dlq", "redrive", "--all", "--workflow", "order"]) == 1
+def test_groups_are_counted(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    moment = "2026-11-23T10:00:00.000000Z"
+    group = {"workflowId": "order", "action": "charge", "errorType": "CardDeclined", "count": 7}
+    answer = {"groups": [{**group, "oldest": moment, "newest": moment}], "more": True}
+    fake.on("GET", "/dead-letters/groups", answer)
+    assert run(["dlq", "groups", "--workflow", "order", "--error", "CardDeclined", "--since", "2026-01-01"]) == 0
     told = capsys.readouterr()
-    assert told.out == "d-1\tredriven\tr-1\n"
-    assert "d-2: The title of dead-letter-settled" in told.err
-    assert "1 of 2 could not be settled" in told.err
+    assert told.out == f"7\torder\tcharge\tCardDeclined\t{moment}\t{moment}\n"
+    assert "there are more groups" in told.err
+    assert fake.calls[0].query == {"workflow": ["order"], "error": ["CardDeclined"], "from": ["2026-01-01"]}
+    assert run(["dlq", "groups", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == answer
 
 
-@pytest.mark.parametrize("arguments", [[], ["d-1", "--all"]])
-def test_redrive_wants_ids_or_all(arguments: list[str], fake: Fake) -> None:
-    assert run(["dlq", "redrive", *arguments]) == 2
+@pytest.mark.parametrize(("verb", "done"), [("redrive", "redriven"), ("discard", "discarded")])
+def test_all_of_a_kind_are_settled_part_by_part(
+    fake: Fake, capsys: pytest.CaptureFixture[str], verb: str, done: str
+) -> None:
+    fake.on("POST", f"/dead-letters/{verb}", {"settled": 2, "skipped": 1, "cursor": None})
+    assert run(["dlq", verb, "--all", "--workflow", "order", "--action", "charge"]) == 0
+    told = capsys.readouterr()
+    assert told.out == f"2 {done}\n"
+    assert "1 were settled by somebody else" in told.err
+    assert fake.calls[0].query == {"workflow": ["order"], "action": ["charge"], "all": ["true"]}
+    assert run(["dlq", verb, "--all", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {done: 2, "skipped": 1}
+
+
+@pytest.mark.parametrize("verb", ["redrive", "discard"])
+@pytest.mark.parametrize("arguments", [[], ["d-1", "--all"], ["d-1", "--workflow", "order"], ["--workflow", "order"]])
+def test_redrive_and_discard_want_ids_or_all(arguments: list[str], verb: str, fake: Fake) -> None:
+    assert run(["dlq", verb, *arguments]) == 2
     assert not fake.calls
 
 

@@ -28,7 +28,7 @@ from orchestrator.model.json import Json
 from orchestrator.model.run import OpenStep, RunId, RunState
 from orchestrator.model.status import RunStatus, StepStatus
 from orchestrator.model.times import Time
-from orchestrator.ports.queries import RunFilter
+from orchestrator.ports.queries import LetterFilter, RunFilter
 from orchestrator.ports.store import IdempotencyRecord, PayloadRef, RunChange, Store
 from tests.ports import postgres_server
 from tests.ports.places import Opened, PostgresDatabase
@@ -507,7 +507,10 @@ async def test_what_is_no_text_is_not_there_and_spoils_nothing(postgres: Postgre
         assert await queries.runs(RunFilter(workflow_id=odd), 9, None, payload_bytes_max=None) == ([], False)
         for filters in ((odd, None, None), (None, odd, None), (None, None, odd)):
             workflow_id, action, after = filters
-            assert await queries.dead_letters(workflow_id, action, 9, after) == ([], False)
+            assert await queries.dead_letters(LetterFilter(workflow_id=workflow_id, action=action), 9, after) == (
+                [],
+                False,
+            )
 
 
 @pytest.mark.parametrize("payload", [rb'"\u0000"', rb'"\ud800"', b"1e400", b"9" * 1_000, b'"' + b"x" * 2**20 + b'"'])

@@ -19,7 +19,7 @@ from orchestrator.model.dead_letter import DeadLetterState
 from orchestrator.model.run import RunId
 from orchestrator.model.status import RunStatus
 from orchestrator.model.times import Time
-from orchestrator.ports.queries import RunFilter
+from orchestrator.ports.queries import LetterFilter, RunFilter
 from orchestrator.ports.store import IdempotencyRecord, PayloadRef
 from tests.ports import postgres_server
 from tests.ports.places import PostgresDatabase
@@ -206,7 +206,11 @@ async def test_every_other_read(large: PostgresDatabase, monkeypatch: pytest.Mon
     for workflow_id in (None, "flow-7"):
         for action in (None, "a3"):
             for after in (None, f"{run_id}:0:1"):
-                assert (await queries.dead_letters(workflow_id, action, 20, after))[0]
+                assert (await queries.dead_letters(LetterFilter(workflow_id=workflow_id, action=action), 20, after))[0]
+    group = LetterFilter(workflow_id="flow-7", action="a3", error_type="")
+    assert (await queries.dead_letter_ids(group, 20, None))[0]
+    assert (await queries.dead_letters(LetterFilter(state=DeadLetterState.DISCARDED), 20, None))[0]
+    assert (await queries.dead_letter_groups(group, 20))[0]
     await database.close()
     plans = await overheard.plans(large.url)
     assert len(plans) >= 20

@@ -14,11 +14,13 @@ import asyncpg
 import pytest
 
 from orchestrator.adapters.postgres import connect as connecting
+from orchestrator.adapters.postgres import rows
 from orchestrator.adapters.postgres.connect import connect
 from orchestrator.adapters.postgres.database import Database
 from orchestrator.adapters.postgres.migrate import LOCK_KEY, MIGRATIONS, migrate
 from orchestrator.adapters.postgres.queries import PostgresQueries
 from orchestrator.model.errors import StoreNotUsable
+from orchestrator.model.event import Failure
 from orchestrator.model.run import RunId
 from tests.ports import postgres_server
 from tests.ports.places import PostgresDatabase
@@ -93,6 +95,32 @@ async def test_data_of_the_previous_version_is_there_after_a_migration(postgres:
             await tx.save([scribe.start(), scribe.complete(RunId("run-0001"), b'"done"')])
         assert await opened.queries.run(RunId("run-0001")) is not None
     assert await value(postgres.url, "SELECT sum(priority) FROM runs") == 6
+
+
+async def test_older_dead_letters_are_known_by_their_error_after_a_migration(empty: str, tmp_path: Path) -> None:
+    for path in MIGRATIONS.iterdir():
+        if path.name < "0005":
+            (tmp_path / path.name).write_text(path.read_text("utf-8"), "utf-8")
+    await migrate(empty, tmp_path)
+    failures = {
+        "a": rows.encode(Failure("CardDeclined", "no", "")),
+        "b": rows.encode(Failure("x" * 300, "", "")),
+        "c": rows.encode(Failure('odd "type"\0', "a\0b", "")),
+        "d": b"nonsense",
+    }
+    connection = await asyncpg.connect(empty)
+    for letter_id, failure in failures.items():
+        await connection.execute(
+            """INSERT INTO dead_letters (id, run_id, workflow_id, step, action, attempt, attempts, failure, payload,
+                created_at, state) VALUES ($1, $1, 'flow', 0, 'act', 1, 1, $2, '1', 1, 'OPEN')""",
+            letter_id,
+            failure,
+        )
+    await migrate(empty, MIGRATIONS)
+    found = {row["id"]: row["error_type"] for row in await connection.fetch("SELECT id, error_type FROM dead_letters")}
+    await connection.close()
+    assert (found["a"], found["b"], found["d"]) == ("CardDeclined", "x" * 200, "")
+    assert found["c"].startswith("odd ")
 
 
 async def test_a_migration_is_applied_once_however_often_it_is_asked_for(empty: str, later: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -16,7 +17,7 @@ from orchestrator.model.event import RunStarted, StepQueued
 from orchestrator.model.run import RunId
 from orchestrator.model.status import RunStatus
 from orchestrator.model.times import Time
-from orchestrator.ports.queries import RunFilter, RunRecord
+from orchestrator.ports.queries import LetterFilter, RunFilter, RunRecord
 from orchestrator.ports.store import RunChange
 from tests.ports.places import Opened, Place, PostgresDatabase, SqliteMemory
 from tests.ports.postgres_server import execute
@@ -269,7 +270,7 @@ async def test_open_dead_letters_are_listed_newest_first(place: Place) -> None:
         async with opened.store.transaction() as tx:
             await tx.settle_dead_letter(ids[1], DeadLetterState.DISCARDED, NOW)
             await tx.settle_dead_letter(ids[4], DeadLetterState.REDRIVEN, NOW)
-        letters, more = await opened.queries.dead_letters(None, None, 10, None)
+        letters, more = await opened.queries.dead_letters(LetterFilter(), 10, None)
         assert ([letter.id for letter in letters], more) == ([ids[5], ids[3], ids[2], ids[0]], False)
         for workflow_id, action, expected in (
             ("order", None, [ids[2], ids[0]]),
@@ -279,7 +280,9 @@ async def test_open_dead_letters_are_listed_newest_first(place: Place) -> None:
             ("cake", "a1", []),
             ("nothing", None, []),
         ):
-            letters, _ = await opened.queries.dead_letters(workflow_id, action, 10, None)
+            letters, _ = await opened.queries.dead_letters(
+                LetterFilter(workflow_id=workflow_id, action=action), 10, None
+            )
             assert [letter.id for letter in letters] == expected
         settled = await opened.queries.dead_letter(ids[1])
         assert settled is not None
@@ -293,7 +296,7 @@ async def test_dead_letters_are_paged_through_while_some_are_settled(place: Plac
         found: list[str] = []
         more = True
         while more:
-            page, more = await opened.queries.dead_letters(None, None, limit, found[-1] if found else None)
+            page, more = await opened.queries.dead_letters(LetterFilter(), limit, found[-1] if found else None)
             found += [letter.id for letter in page]
             async with opened.store.transaction() as tx:
                 await tx.settle_dead_letter(found[-1], DeadLetterState.DISCARDED, NOW)
@@ -324,3 +327,48 @@ async def test_what_is_not_committed_is_not_shown(place: Place) -> None:
             assert await opened.queries.run(run(2)) is None
             assert len((await opened.store.pending((0, 0), 10))[0]) == 1
         assert await opened.queries.run(run(2)) is not None
+
+
+async def test_dead_letters_are_filtered_by_state_error_and_time(place: Place) -> None:
+    async with filled(place, [("FAILED", 9 - number, 0) for number in range(4)]) as (opened, scribe):
+        ids = [f"{run_id}:0:2" for run_id in scribe.states]
+        async with opened.store.transaction() as tx:
+            await tx.settle_dead_letter(ids[0], DeadLetterState.DISCARDED, NOW)
+        letters = {id_: await opened.queries.dead_letter(id_) for id_ in ids}
+        moments = [letter.created_at for letter in letters.values() if letter is not None]
+        kind = next(letter.error_type for letter in letters.values() if letter is not None)
+        least, most = min(moments), max(moments)
+        for which, expected in (
+            (LetterFilter(state=DeadLetterState.DISCARDED), [ids[0]]),
+            (LetterFilter(state=DeadLetterState.REDRIVEN), []),
+            (LetterFilter(error_type=kind), [ids[3], ids[2], ids[1]]),
+            (LetterFilter(error_type="Nothing"), []),
+            (LetterFilter(created_from=least, created_to=Time(most + 1)), [ids[3], ids[2], ids[1]]),
+            (LetterFilter(created_from=Time(most + 1)), []),
+            (LetterFilter(created_to=least), []),
+        ):
+            found, _ = await opened.queries.dead_letters(which, 10, None)
+            assert [letter.id for letter in found] == expected
+            assert await opened.queries.dead_letter_ids(which, 10, None) == (expected, False)
+        assert await opened.queries.dead_letter_ids(LetterFilter(), 2, None) == ([ids[3], ids[2]], True)
+        assert await opened.queries.dead_letter_ids(LetterFilter(), 2, ids[2]) == ([ids[1]], False)
+
+
+async def test_dead_letters_are_counted_by_workflow_action_and_error(place: Place) -> None:
+    async with filled(place, [("FAILED", 9 - number, number % 3 % 2) for number in range(7)]) as (opened, scribe):
+        ids = [f"{run_id}:0:2" for run_id in scribe.states]
+        async with opened.store.transaction() as tx:
+            await tx.settle_dead_letter(ids[0], DeadLetterState.DISCARDED, NOW)
+        found = [letter for id_ in ids[1:] if (letter := await opened.queries.dead_letter(id_)) is not None]
+        groups, more = await opened.queries.dead_letter_groups(LetterFilter(), 10)
+        assert not more
+        assert {(group.workflow_id, group.action, group.error_type): group.count for group in groups} == Counter(
+            (letter.workflow_id, letter.action, letter.error_type) for letter in found
+        )
+        assert [group.count for group in groups] == sorted((group.count for group in groups), reverse=True)
+        for group in groups:
+            moments = [letter.created_at for letter in found if letter.workflow_id == group.workflow_id]
+            assert (group.oldest, group.newest) == (min(moments), max(moments))
+        assert await opened.queries.dead_letter_groups(LetterFilter(), 1) == (groups[:1], True)
+        which = LetterFilter(workflow_id=groups[1].workflow_id)
+        assert await opened.queries.dead_letter_groups(which, 10) == (groups[1:], False)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from importlib import resources
 from pathlib import Path
 from time import perf_counter
 from typing import IO
@@ -22,7 +23,7 @@ from orchestrator.model.errors import DataFolderInUse, Unavailable
 from orchestrator.model.run import RunId
 from orchestrator.model.status import RunStatus
 from orchestrator.model.times import Time
-from orchestrator.ports.queries import RunFilter
+from orchestrator.ports.queries import LetterFilter, RunFilter
 from orchestrator.ports.store import PayloadRef
 from tests.ports.places import Opened, SqliteFile, opened_over
 from tests.ports.scribe import NOW, Scribe, at, make_version
@@ -103,6 +104,25 @@ def test_a_folder_written_by_a_newer_version_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(sqlite3.DatabaseError, match="newer version"):
         Database(tmp_path)
+
+
+def test_older_dead_letters_are_known_by_their_error_after_a_migration(tmp_path: Path) -> None:
+    scripts = resources.files("orchestrator.adapters.sqlite") / "migrations"
+    failures = {"a": b'["CardDeclined","no",""]', "b": b'["%s","",""]' % (b"x" * 300), "c": b"nonsense"}
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        for number in (1, 2, 3):
+            connection.executescript((scripts / f"{number:04}.sql").read_text("utf-8"))
+        connection.executemany(
+            """INSERT INTO dead_letters (id, run_id, workflow_id, step, action, attempt, attempts, failure, payload,
+                created_at, state) VALUES (?1, ?1, 'flow', 0, 'act', 1, 1, ?2, '1', 1, 'OPEN')""",
+            list(failures.items()),
+        )
+        connection.execute("PRAGMA user_version=3")
+    connection.close()
+    database = Database(tmp_path)
+    found = dict(database.reader.execute("SELECT id, error_type FROM dead_letters"))
+    database._stack.close()
+    assert found == {"a": "CardDeclined", "b": "x" * 200, "c": ""}
 
 
 def test_a_refused_folder_is_free_for_others(tmp_path: Path) -> None:
@@ -198,7 +218,7 @@ async def test_every_other_read_follows_an_index(tmp_path: Path) -> None:
         scribe = await _fill(opened)
         store, queries = opened.store, opened.queries
         run_id = next(iter(scribe.states))
-        letter = (await queries.dead_letters(None, None, 1, None))[0][0].id
+        letter = (await queries.dead_letters(LetterFilter(), 1, None))[0][0].id
         with overheard(database) as statements:
             await store.due(at(99), 10)
             await store.pending((0, 0), 10)
@@ -215,7 +235,7 @@ async def test_every_other_read_follows_an_index(tmp_path: Path) -> None:
             for workflow_id in (None, "order"):
                 for action in (None, "a0"):
                     for after in (None, letter):
-                        await queries.dead_letters(workflow_id, action, 5, after)
+                        await queries.dead_letters(LetterFilter(workflow_id=workflow_id, action=action), 5, after)
         steps = plans_of(database, statements)
         assert len(statements) > 20
         assert [step for step in steps if not is_bounded(step)] == []

@@ -14,7 +14,7 @@ from orchestrator.model import event as events
 from orchestrator.model.definition import DefinitionVersion
 from orchestrator.model.run import RunId, RunState
 from orchestrator.model.times import MICROS, Time
-from orchestrator.ports.queries import History, RunFilter, RunRecord
+from orchestrator.ports.queries import History, LetterFilter, RunFilter, RunRecord
 from tests.simulation.history import Walk
 from tests.simulation.journal import Committed
 from tests.simulation.options import POISON_ACTION, Fault
@@ -230,7 +230,7 @@ class Checker:
                 self._wrong("I9", f"{event} of {run_id} has the dead letter {kept}")
 
     async def _letter_states(self) -> None:
-        waiting, _ = await self._queries.dead_letters(None, None, 100_000, None)
+        waiting, _ = await self._queries.dead_letters(LetterFilter(), 100_000, None)
         for letter_id in self._journal.letters:
             kept = await self._queries.dead_letter(letter_id)
             state = None if kept is None else kept.state

@@ -15,6 +15,7 @@ from orchestrator.model.errors import IdempotencyConflict, OrchestratorError
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Duration
 from orchestrator.model.view import RunView
+from orchestrator.ports.queries import LetterFilter
 from tests.simulation.journal import Accepted
 from tests.simulation.options import Fault, definition_of
 from tests.simulation.process import Request
@@ -80,7 +81,7 @@ class Clients:
         while world.options.has(Fault.REDRIVES) and not world.healed:
             await asyncio.sleep(world.draw.uniform(0.2, 2))
             try:
-                letters, _ = await world.call("list", ask(lambda one: one.dead_letters(None, None, 10, None)))
+                letters, _ = await world.call("list", ask(lambda one: one.dead_letters(LetterFilter(), 10, None)))
             except (ConnectionLost, OrchestratorError):
                 continue
             if letters:

@@ -12,7 +12,7 @@ import falcon.asgi
 from falcon.asgi import Request, Response
 
 from orchestrator.api import http
-from orchestrator.api.dead_letters import DeadLetter, DeadLetters, Redrive
+from orchestrator.api.dead_letters import DeadLetter, DeadLetters, DiscardMany, Groups, Redrive, RedriveMany
 from orchestrator.api.health import Live, Ready
 from orchestrator.api.openapi import document
 from orchestrator.api.runs import Cancel, Events, Run, Runs
@@ -68,6 +68,9 @@ def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None) -> Asgi:
         "/workers/{worker_id}/heartbeat": Heartbeat(orchestrator),
         "/workers/{worker_id}/drain": Drain(orchestrator),
         "/dead-letters": DeadLetters(orchestrator),
+        "/dead-letters/groups": Groups(orchestrator),
+        "/dead-letters/redrive": RedriveMany(orchestrator),
+        "/dead-letters/discard": DiscardMany(orchestrator),
         "/dead-letters/{letter_id}": DeadLetter(orchestrator),
         "/dead-letters/{letter_id}/redrive": Redrive(orchestrator),
         "/health/live": Live(orchestrator),

@@ -22,6 +22,7 @@ from orchestrator.model.problem import (
     Problem,
     problem_of,
 )
+from orchestrator.model.times import Time, parse_time
 from orchestrator.pages import render
 from orchestrator.pages.assets import HEADERS, etag
 
@@ -148,6 +149,19 @@ def integer(req: Request, name: str, default: int, least: int, most: int) -> int
     if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
         raise ParameterInvalid.of(name, "it is not a whole number in range", f"send one from {least} to {most}")
     return int(text)
+
+
+def time(req: Request, name: str) -> Time | None:
+    """Read a moment of a query; None when there is none."""
+    text = parameter(req, name)
+    if not text:
+        return None
+    try:
+        # A plus sign that was not escaped arrives as a space.
+        return parse_time(text.replace(" ", "+"))
+    except (ValueError, OverflowError):
+        mend = "send ISO 8601, such as 2026-11-23T10:00:00Z"
+        raise ParameterInvalid.of(name, "it is not a time since 1970", mend) from None
 
 
 def bad_cursor() -> ParameterInvalid:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from orchestrator.app.orchestrator import CancelBody, TriggerBody
+from orchestrator.model.dead_letter import DeadLetterState
 from orchestrator.model.definition import DefinitionBody
 from orchestrator.model.limits import Limits
 from orchestrator.model.problem import ErrorKind
@@ -14,6 +15,8 @@ from orchestrator.model.view import (
     DeadLetterView,
     EventView,
     Health,
+    LetterGroups,
+    LettersSettled,
     RunInList,
     RunSummary,
     RunView,
@@ -115,6 +118,27 @@ WAIT: Final = Parameter(
 # A form sends a field that was left empty too: it filters nothing.
 _STATUSES: Final = {"type": "array", "items": {"type": "string", "enum": [*(status.value for status in RunStatus), ""]}}
 _TIME: Final = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "maxLength": 0}]}
+_LETTERS: Final = (
+    Parameter("workflow", "Only those of this workflow"),
+    Parameter("action", "Only those of this action"),
+    Parameter("error", "Only those with this type of error; its first 200 characters count"),
+    Parameter("from", "Only those from this time or later", schema=_TIME),
+    Parameter("to", "Only those from before this time", schema=_TIME),
+)
+_LETTER_STATE: Final = Parameter(
+    "state",
+    "Only those in this state; OPEN when it is left out",
+    schema={"type": "string", "enum": [*(state.value for state in DeadLetterState), ""]},
+)
+_ALL_LETTERS: Final = Parameter(
+    "all",
+    "true where no filter is given: every open dead letter is meant",
+    schema={"type": "string", "enum": ["true", "false", ""]},
+)
+_LETTERS_LIMIT: Final = Parameter(
+    "limit", "Dead letters at most", schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 1000}
+)
+_LETTERS_CURSOR: Final = Parameter("cursor", "From the answer to the call before")
 _NEXT: Final = {"Link": 'the next page, as <address>; rel="next"'}
 _LOCATION: Final = {"Location": "where the new thing is"}
 
@@ -340,11 +364,41 @@ OPERATIONS: Final = (
         (Answer(200, "The dead letters", list[DeadLetterView], HTML, _NEXT),),
         (400, 403, 503),
         (
-            Parameter("workflow", "Only those of this workflow"),
-            Parameter("action", "Only those of this action"),
+            *_LETTERS,
+            _LETTER_STATE,
             LIMIT,
             CURSOR,
         ),
+    ),
+    Operation(
+        "get",
+        "/dead-letters/groups",
+        "groupDeadLetters",
+        "dead letters",
+        "Count dead letters by workflow, action and type of error, the most first",
+        (Answer(200, "The groups", LetterGroups),),
+        (400, 403, 503),
+        (*_LETTERS, _LETTER_STATE, LIMIT),
+    ),
+    Operation(
+        "post",
+        "/dead-letters/redrive",
+        "redriveDeadLetters",
+        "dead letters",
+        "Redrive many dead letters, the newest first, each in its own run",
+        (Answer(200, "What was done, and where to go on", LettersSettled),),
+        (400, 403, 503),
+        (*_LETTERS, _ALL_LETTERS, _LETTERS_LIMIT, _LETTERS_CURSOR),
+    ),
+    Operation(
+        "post",
+        "/dead-letters/discard",
+        "discardDeadLetters",
+        "dead letters",
+        "Discard many dead letters, the newest first; their runs stay failed",
+        (Answer(200, "What was done, and where to go on", LettersSettled),),
+        (400, 403, 503),
+        (*_LETTERS, _ALL_LETTERS, _LETTERS_LIMIT, _LETTERS_CURSOR),
     ),
     Operation(
         "get",

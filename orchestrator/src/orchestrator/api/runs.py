@@ -14,7 +14,7 @@ from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.model.problem import ParameterInvalid
 from orchestrator.model.run import RunId
 from orchestrator.model.status import RunStatus
-from orchestrator.model.times import Time, iso, parse_time
+from orchestrator.model.times import iso
 from orchestrator.model.view import RunSummary
 from orchestrator.pages import render
 from orchestrator.ports.queries import RunFilter
@@ -127,21 +127,9 @@ def _which(req: Request) -> RunFilter:
     return RunFilter(
         statuses=tuple(RunStatus(name) for name in dict.fromkeys(names)),
         workflow_id=http.parameter(req, "workflow") or None,
-        started_from=_time(req, "from"),
-        started_to=_time(req, "to"),
+        started_from=http.time(req, "from"),
+        started_to=http.time(req, "to"),
     )
-
-
-def _time(req: Request, name: str) -> Time | None:
-    text = http.parameter(req, name)
-    if not text:
-        return None
-    try:
-        # A plus sign that was not escaped arrives as a space.
-        return parse_time(text.replace(" ", "+"))
-    except (ValueError, OverflowError):
-        mend = "send ISO 8601, such as 2026-11-23T10:00:00Z"
-        raise ParameterInvalid.of(name, "it is not a time since 1970", mend) from None
 
 
 def _cursor(place: tuple[int, int] | None) -> str | None:

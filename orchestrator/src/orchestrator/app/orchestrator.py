@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json as stdlib_json
@@ -24,8 +25,10 @@ from orchestrator.model import json
 from orchestrator.model.definition import DefinitionVersion, digest, parse_definition
 from orchestrator.model.errors import (
     DeadLetterNotFound,
+    DeadLetterSettled,
     FieldError,
     InvalidField,
+    OrchestratorError,
     RunFinished,
     RunNotFound,
     WorkflowNotFound,
@@ -38,6 +41,8 @@ from orchestrator.model.times import MICROS, Duration
 from orchestrator.model.view import (
     DeadLetterView,
     EventView,
+    LetterGroups,
+    LettersSettled,
     RunInList,
     RunSummary,
     RunView,
@@ -47,7 +52,7 @@ from orchestrator.model.view import (
 from orchestrator.model.wire import HeartbeatAnswer, HeartbeatBody
 from orchestrator.ports.clock import Chance, Clock
 from orchestrator.ports.hints import Hints
-from orchestrator.ports.queries import Queries, RunFilter
+from orchestrator.ports.queries import LetterFilter, Queries, RunFilter
 from orchestrator.ports.queue import JobQueue
 from orchestrator.ports.store import Store
 
@@ -248,11 +253,51 @@ class Orchestrator:
         return sorted(actions - connected.keys())
 
     async def dead_letters(
-        self, workflow_id: str | None, action: str | None, limit: int, after: str | None
+        self, which: LetterFilter, limit: int, after: str | None
     ) -> tuple[list[DeadLetterView], str | None]:
-        """List dead letters that wait for a person; gives the cursor of the next page, None after the last."""
-        letters, more = await self._queries.dead_letters(workflow_id, action, limit, after)
+        """List dead letters; gives the cursor of the next page, None after the last."""
+        letters, more = await self._queries.dead_letters(which, limit, after)
         return [views.dead_letter_view(letter) for letter in letters], letters[-1].id if more else None
+
+    async def dead_letter_groups(self, which: LetterFilter, limit: int) -> LetterGroups:
+        """Count dead letters by workflow, action and type of error."""
+        groups, more = await self._queries.dead_letter_groups(which, limit)
+        return LetterGroups(groups=[views.letter_group_view(group) for group in groups], more=more)
+
+    async def redrive_many(self, which: LetterFilter, limit: int, after: str | None) -> LettersSettled:
+        """Redrive up to so many open dead letters, the newest first, each in its own run."""
+        return await self._settle_many(Redrive, which, limit, after)
+
+    async def discard_many(self, which: LetterFilter, limit: int, after: str | None) -> LettersSettled:
+        """Discard up to so many open dead letters, the newest first."""
+        return await self._settle_many(Discard, which, limit, after)
+
+    async def _settle_many(
+        self, make: type[Redrive | Discard], which: LetterFilter, limit: int, after: str | None
+    ) -> LettersSettled:
+        ids, more = await self._queries.dead_letter_ids(which, limit, after)
+        answers: list[asyncio.Future[Any]] = []
+        for letter_id in ids:
+            request = make(letter_id)
+            if isinstance(request, Redrive):
+                answers.append(self.pipeline.submit(request, refusable=False))
+            else:
+                answers.append(self.pipeline.submit(request, refusable=False))
+        settled = 0
+        failure: OrchestratorError | None = None
+        for answer in answers:
+            try:
+                await answer
+                settled += 1
+            except (DeadLetterNotFound, DeadLetterSettled, RunFinished):
+                # Somebody else was there first.
+                continue
+            except OrchestratorError as error:
+                failure = error
+        if failure is not None:
+            # The same call again goes on with those that are left.
+            raise failure
+        return LettersSettled(settled=settled, skipped=len(ids) - settled, cursor=ids[-1] if more else None)
 
     async def dead_letter(self, letter_id: str) -> DeadLetterView:
         """Read one dead letter."""

@@ -191,11 +191,13 @@ class Outgoing:
     async def _publish(self) -> None:
         while True:
             letter, sent, decided_on = await self._letters.get()
-            within = Duration(LETTER_WITHIN - (self._clock.monotonic() - decided_on))
-            if within <= 0:
-                # It may be another process's by now. It is due again, and looked for.
-                continue
             try:
+                # Of a job that was open for a while, the store knows where it was.
+                sent = sent or await self._outbox.place_of(letter.id)
+                within = Duration(LETTER_WITHIN - (self._clock.monotonic() - decided_on))
+                if within <= 0:
+                    # It may be another process's by now. It is due again, and looked for.
+                    continue
                 await self._broker.dead_letter(letter, sent, is_repeated=False, within=within)
                 await self._outbox.note_published([letter.id])
             except OrchestratorError as error:

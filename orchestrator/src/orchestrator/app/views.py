@@ -24,6 +24,7 @@ from orchestrator.model.view import (
     ErrorView,
     EventView,
     JobInHand,
+    LetterGroupView,
     RunInList,
     RunSummary,
     RunView,
@@ -32,7 +33,7 @@ from orchestrator.model.view import (
     WorkerView,
     WorkflowView,
 )
-from orchestrator.ports.queries import History, RunRecord, StepResult
+from orchestrator.ports.queries import History, LetterGroup, RunRecord, StepResult
 
 LeaseOf = Callable[[int], Lease | None]
 """Finds who has a step now, by step index."""
@@ -116,6 +117,18 @@ def worker_view(worker: Worker, in_hand: Iterable[Lease], now_on: int) -> Worker
             )
             for lease in in_hand
         ],
+    )
+
+
+def letter_group_view(group: LetterGroup) -> LetterGroupView:
+    """Show a group of dead letters."""
+    return LetterGroupView(
+        workflow_id=group.workflow_id,
+        action=group.action,
+        error_type=group.error_type,
+        count=group.count,
+        oldest=iso(group.oldest),
+        newest=iso(group.newest),
     )
 
 

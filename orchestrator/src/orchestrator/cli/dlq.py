@@ -19,18 +19,31 @@ app = typer.Typer(help="Look at dead letters, run them again, or discard them.",
 
 Workflow = Annotated[str, typer.Option(help="Only those of this workflow.")]
 Action = Annotated[str, typer.Option(help="Only those of this action.")]
+Error = Annotated[str, typer.Option(help="Only those with this type of error.")]
+Since = Annotated[str, typer.Option(help="Only those from this time or later, as 2026-11-23T10:00:00Z.")]
+Until = Annotated[str, typer.Option(help="Only those from before this time.")]
+State = Annotated[str, typer.Option(help="OPEN, REDRIVEN or DISCARDED.", show_default=True)]
+Every = Annotated[bool, typer.Option("--all", help="All that are open, or those the filters leave.")]
+Letters = Annotated[
+    list[str] | None, typer.Argument(metavar="ID...", show_default=False, autocompletion=complete_dead_letter)
+]
 
 
 @app.command("list")
 def list_(
     workflow: Workflow = "",
     action: Action = "",
+    error: Error = "",
+    since: Since = "",
+    until: Until = "",
+    state: State = "OPEN",
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
     """List dead letters, newest first."""
-    entries = list(Orchestrator(url).entries("/dead-letters", {"workflow": workflow, "action": action}, limit))
+    query = {**_filters(workflow, action, error, since, until), "state": "" if state == "OPEN" else state}
+    entries = list(Orchestrator(url).entries("/dead-letters", query, limit))
     if as_json:
         output.write_json(output.join_json(entries))
         return
@@ -78,22 +91,55 @@ def show_(letter: DeadLetterArgument, url: Url = DEFAULT_URL, as_json: Json = Fa
 
 
 @app.command()
-def redrive(
-    letters: Annotated[
-        list[str] | None, typer.Argument(metavar="ID...", show_default=False, autocompletion=complete_dead_letter)
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All that are open, or those the filters leave.")] = False,
+def groups(
     workflow: Workflow = "",
     action: Action = "",
+    error: Error = "",
+    since: Since = "",
+    until: Until = "",
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """Count open dead letters by workflow, action and type of error."""
+    answer = Orchestrator(url).get("/dead-letters/groups", _filters(workflow, action, error, since, until))
+    if as_json:
+        output.write_json(answer.raw)
+        return
+    rows = [
+        (
+            g["count"],
+            g["workflowId"],
+            g["action"],
+            g["errorType"],
+            output.moment(g["oldest"]),
+            output.moment(g["newest"]),
+        )
+        for g in answer.value["groups"]
+    ]
+    output.write_table(("count", "workflow", "action", "error", "oldest", "newest"), rows, empty="no dead letters")
+    if answer.value["more"]:
+        output.say("there are more groups; name a workflow, an action or a time to see them")
+
+
+@app.command()
+def redrive(
+    letters: Letters = None,
+    every: Every = False,
+    workflow: Workflow = "",
+    action: Action = "",
+    error: Error = "",
+    since: Since = "",
+    until: Until = "",
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
     """Run the steps again, in their own runs, with a fresh retry budget."""
     server = Orchestrator(url)
-    if bool(letters) == every:
-        mend = "`orchestrator dlq redrive ID`, or `orchestrator dlq redrive --all`"
-        raise Failure("name dead letters, or say --all", mend=mend, code=ExitCode.USAGE)
-    chosen = letters or _open_letters(server, workflow, action)
+    filters = _filters(workflow, action, error, since, until)
+    if _is_for_many(letters, every, filters, "redrive"):
+        _settle_many(server, "redrive", "redriven", filters, as_json=as_json)
+        return
+    chosen = letters or []
     runs = _each(chosen, lambda letter: server.post(f"/dead-letters/{segment(letter)}/redrive").raw)
     if as_json:
         output.write_json(output.join_json(raw for _, raw in runs))
@@ -105,23 +151,60 @@ def redrive(
 
 @app.command()
 def discard(
-    letters: Annotated[list[str], typer.Argument(metavar="ID...", autocompletion=complete_dead_letter)],
+    letters: Letters = None,
+    every: Every = False,
+    workflow: Workflow = "",
+    action: Action = "",
+    error: Error = "",
+    since: Since = "",
+    until: Until = "",
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
     """Settle dead letters without running them again; their runs stay failed."""
     server = Orchestrator(url)
-    done = _each(letters, lambda letter: server.delete(f"/dead-letters/{segment(letter)}").raw)
+    filters = _filters(workflow, action, error, since, until)
+    if _is_for_many(letters, every, filters, "discard"):
+        _settle_many(server, "discard", "discarded", filters, as_json=as_json)
+        return
+    chosen = letters or []
+    done = _each(chosen, lambda letter: server.delete(f"/dead-letters/{segment(letter)}").raw)
     if as_json:
         output.write_json(msgspec.json.encode({"discarded": [letter for letter, _ in done]}))
     else:
         output.write_table(("dead letter", "change"), [(letter, "discarded") for letter, _ in done])
-    _finish(len(letters), len(done))
+    _finish(len(chosen), len(done))
 
 
-def _open_letters(server: Orchestrator, workflow: str, action: str) -> list[str]:
-    entries = server.entries("/dead-letters", {"workflow": workflow, "action": action})
-    return [letter["id"] for letter in map(msgspec.json.decode, entries) if not letter.get("settledAt")]
+def _filters(workflow: str, action: str, error: str, since: str, until: str) -> dict[str, str]:
+    return {"workflow": workflow, "action": action, "error": error, "from": since, "to": until}
+
+
+def _is_for_many(letters: list[str] | None, every: bool, filters: dict[str, str], command: str) -> bool:
+    """Tell whether all that the filters leave are meant; ids and filters together, or neither, mean nothing."""
+    if bool(letters) == every or (letters and any(filters.values())):
+        mend = f"`orchestrator dlq {command} ID`, or `orchestrator dlq {command} --all`, with filters or without"
+        raise Failure("name dead letters, or say --all", mend=mend, code=ExitCode.USAGE)
+    return every
+
+
+def _settle_many(server: Orchestrator, verb: str, done: str, filters: dict[str, str], *, as_json: bool) -> None:
+    """Call until there are no more."""
+    settled = skipped = 0
+    query = {**filters, "all": "true"}
+    while True:
+        answer = server.post(f"/dead-letters/{verb}", query=query).value
+        settled += answer["settled"]
+        skipped += answer["skipped"]
+        if answer["cursor"] is None:
+            break
+        query["cursor"] = answer["cursor"]
+    if as_json:
+        output.write_json(msgspec.json.encode({done: settled, "skipped": skipped}))
+        return
+    output.write(f"{settled} {done}")
+    if skipped:
+        output.say(f"{skipped} were settled by somebody else meanwhile, or their runs cannot go on")
 
 
 def _each(letters: Sequence[str], call: Callable[[str], bytes]) -> list[tuple[str, bytes]]:

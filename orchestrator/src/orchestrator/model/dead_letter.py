@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -21,6 +22,10 @@ class DeadLetterState(StrEnum):
     """Its step was given another chance. Final: a new failure makes a new dead letter."""
     DISCARDED = "DISCARDED"
     """A person decided that it stays failed. Final."""
+
+
+ERROR_TYPE_CHARS_MAX: Final = 200
+"""Characters of an error's type by which dead letters are told apart."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,3 +49,13 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     settled_at: Time | None = None
     due_at: Time | None = None
     """When its record is written to the broker (again); None without a broker, and once it is written."""
+
+    @property
+    def error_type(self) -> str:
+        """The type of the error as groups and filters know it: cut, and without what no database keeps."""
+        return error_type_of(self.failure.type)
+
+
+def error_type_of(text: str) -> str:
+    """Give an error's type as groups and filters know it."""
+    return text.replace("\0", "")[:ERROR_TYPE_CHARS_MAX]

@@ -68,6 +68,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Entries of a list page when the request does not say."""
     list_limit_max: Count = 500
     """Entries of a list page at most."""
+    letters_per_call_max: Count = 1_000
+    """Dead letters that one call redrives or discards; it says where the next one goes on."""
     list_bytes_max: Count = 8 * MIB
     """Payload bytes of a list page; the page ends early beyond it."""
     wait_seconds_max: Seconds = 60.0

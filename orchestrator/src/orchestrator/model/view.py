@@ -176,6 +176,36 @@ class DeadLetterView(_View):
     settled_at: str | None
 
 
+class LetterGroupView(_View):
+    """Open dead letters of one workflow and action with one type of error."""
+
+    workflow_id: str
+    action: str
+    error_type: str
+    count: int
+    oldest: str
+    newest: str
+
+
+class LetterGroups(_View):
+    """Groups of dead letters, the largest first."""
+
+    groups: list[LetterGroupView]
+    more: bool
+    """Whether there are more groups than were asked for."""
+
+
+class LettersSettled(_View):
+    """What a call for many dead letters has done."""
+
+    settled: int
+    """Dead letters that were redriven, or discarded."""
+    skipped: int
+    """Dead letters that somebody else settled meanwhile, or whose run goes on or has ended otherwise."""
+    cursor: str | None
+    """Where the next call goes on; null when there are no more."""
+
+
 class Started(_View):
     """The answer to a trigger, when JSON is asked for."""
 

@@ -72,10 +72,12 @@ class LettersFilters(msgspec.Struct, frozen=True, kw_only=True):
     workflow: str = ""
     action: str = ""
     cursor: str = ""
+    more: tuple[tuple[str, str], ...] = ()
+    """Further conditions, which have no field on the page."""
 
     def query(self, cursor: str = "") -> str:
         """Write the query that asks for the same dead letters, from the cursor on."""
-        return _query([("workflow", self.workflow), ("action", self.action), ("cursor", cursor)])
+        return _query([("workflow", self.workflow), ("action", self.action), *self.more, ("cursor", cursor)])
 
 
 def runs_page(

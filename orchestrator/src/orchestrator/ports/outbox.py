@@ -81,6 +81,10 @@ class Outbox(Protocol):
         """Take dead letters whose record is not known to be durable; nobody else gets them before ``again``."""
         ...
 
+    async def place_of(self, letter_id: str) -> Sent | None:
+        """Say where the job of a dead letter was; None when that was never noted."""
+        ...
+
     async def note_published(self, letters: Sequence[str]) -> None:
         """The records of these dead letters are durable."""
         ...

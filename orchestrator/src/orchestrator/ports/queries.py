@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from orchestrator.model.dead_letter import DeadLetter
+from orchestrator.model.dead_letter import DeadLetter, DeadLetterState
 from orchestrator.model.definition import DefinitionVersion
 from orchestrator.model.event import Event, Failure
 from orchestrator.model.json import Json
@@ -57,6 +57,30 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     started_to: Time | None = None
 
 
+class LetterFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which dead letters are meant: those that meet every condition that is given."""
+
+    state: DeadLetterState = DeadLetterState.OPEN
+    workflow_id: str | None = None
+    action: str | None = None
+    error_type: str | None = None
+    """As `DeadLetter.error_type` has it."""
+    created_from: Time | None = None
+    created_to: Time | None = None
+    """Not at this moment any more."""
+
+
+class LetterGroup(msgspec.Struct, frozen=True):
+    """Dead letters of one workflow and action with one type of error."""
+
+    workflow_id: str
+    action: str
+    error_type: str
+    count: int
+    oldest: Time
+    newest: Time
+
+
 class Queries(Protocol):
     """Reads of committed state; each answer is consistent in itself."""
 
@@ -101,10 +125,16 @@ class Queries(Protocol):
         """List all versions of a workflow, newest first."""
         ...
 
-    async def dead_letters(
-        self, workflow_id: str | None, action: str | None, limit: int, after: str | None
-    ) -> tuple[list[DeadLetter], bool]:
-        """List dead letters that wait for a person, newest first; ``after`` is the id of the last one seen."""
+    async def dead_letters(self, which: LetterFilter, limit: int, after: str | None) -> tuple[list[DeadLetter], bool]:
+        """List dead letters, newest first; ``after`` is the id of the last one seen."""
+        ...
+
+    async def dead_letter_ids(self, which: LetterFilter, limit: int, after: str | None) -> tuple[list[str], bool]:
+        """List the ids of dead letters in the order of `dead_letters`, and read no payload."""
+        ...
+
+    async def dead_letter_groups(self, which: LetterFilter, limit: int) -> tuple[list[LetterGroup], bool]:
+        """Count dead letters by workflow, action and type of error, the most first; and whether there are more."""
         ...
 
     async def dead_letter(self, letter_id: str) -> DeadLetter | None:

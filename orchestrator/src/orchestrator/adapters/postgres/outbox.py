@@ -74,6 +74,7 @@ _UNPUBLISHED = f"""
         SELECT seq FROM dead_letters WHERE due_at IS NOT NULL AND due_at <= $1
         ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
     RETURNING {rows.LETTER_COLUMNS}, partition, "offset", topic"""
+_PLACE_OF = 'SELECT run_id, step, attempt, partition, "offset", topic FROM dead_letters WHERE id = $1'
 _NOTE_PUBLISHED = "UPDATE dead_letters SET due_at = NULL WHERE id = ANY($1::text[])"
 _ACTIONS = """
     WITH RECURSIVE found AS (
@@ -131,6 +132,11 @@ class PostgresOutbox:
         """See `ports.outbox.Outbox.unpublished`."""
         found = await self._database.fetch(_UNPUBLISHED, now, again, limit)
         return [(rows.dead_letter(row), _sent(row)) for row in found]
+
+    async def place_of(self, letter_id: str) -> Sent | None:
+        """See `ports.outbox.Outbox.place_of`."""
+        found = await self._database.fetch(_PLACE_OF, letter_id)
+        return _sent(found[0]) if found else None
 
     async def note_published(self, letters: Sequence[str]) -> None:
         """See `ports.outbox.Outbox.note_published`."""

@@ -13,7 +13,7 @@ from orchestrator.model.json import NULL, Json
 from orchestrator.model.run import RunId
 from orchestrator.model.status import RunStatus
 from orchestrator.model.times import Time
-from orchestrator.ports.queries import History, RunFilter, RunRecord, StepResult
+from orchestrator.ports.queries import History, LetterFilter, LetterGroup, RunFilter, RunRecord, StepResult
 
 _COLUMNS: Final = "run_id, workflow_id, version, status, current_step, started_at, ended_at, failure, output_of, seq"
 _NEWEST_FIRST: Final = "ORDER BY started_at DESC, seq DESC"
@@ -106,27 +106,45 @@ class PostgresQueries:
         """See `ports.queries.Queries.versions`."""
         return [rows.definition(row) for row in await self._by_text(_VERSIONS, workflow_id)]
 
-    async def dead_letters(
-        self, workflow_id: str | None, action: str | None, limit: int, after: str | None
-    ) -> tuple[list[DeadLetter], bool]:
+    async def dead_letters(self, which: LetterFilter, limit: int, after: str | None) -> tuple[list[DeadLetter], bool]:
         """See `ports.queries.Queries.dead_letters`."""
-        conditions = ["state = 'OPEN'"]
+        found = await self._letters(rows.LETTER_COLUMNS, which, after, "ORDER BY seq DESC", limit)
+        return [rows.dead_letter(row) for row in found[:limit]], len(found) > limit
+
+    async def dead_letter_ids(self, which: LetterFilter, limit: int, after: str | None) -> tuple[list[str], bool]:
+        """See `ports.queries.Queries.dead_letter_ids`."""
+        found = await self._letters("id", which, after, "ORDER BY seq DESC", limit)
+        return [row[0] for row in found[:limit]], len(found) > limit
+
+    async def dead_letter_groups(self, which: LetterFilter, limit: int) -> tuple[list[LetterGroup], bool]:
+        """See `ports.queries.Queries.dead_letter_groups`."""
+        columns = "workflow_id, action, error_type, count(*), min(created_at), max(created_at)"
+        order = "GROUP BY workflow_id, action, error_type ORDER BY count(*) DESC, workflow_id, action, error_type"
+        found = await self._letters(columns, which, None, order, limit)
+        return [LetterGroup(*row) for row in found[:limit]], len(found) > limit
+
+    async def _letters(self, columns: str, which: LetterFilter, after: str | None, order: str, limit: int) -> list[Any]:
+        """Read one letter or group more than asked for."""
+        # Written out, so that the indexes of open letters are seen to fit.
+        conditions = [f"state = '{which.state.value}'"]
         parameters = _Parameters()
         for condition, value in (
-            ("workflow_id = {}", workflow_id),
-            ("action = {}", action),
+            ("workflow_id = {}", which.workflow_id),
+            ("action = {}", which.action),
+            ("error_type = {}", which.error_type),
+            ("created_at >= {}", which.created_from),
+            ("created_at < {}", which.created_to),
             ("seq < (SELECT seq FROM dead_letters WHERE id = {})", after),
         ):
             if value is not None:
-                if not rows.is_text(value):
-                    return [], False
+                if isinstance(value, str) and not rows.is_text(value):
+                    return []
                 conditions.append(condition.format(parameters.add(value)))
-        found = await self._database.fetch(
-            f"""SELECT {rows.LETTER_COLUMNS} FROM dead_letters WHERE {" AND ".join(conditions)}
-            ORDER BY seq DESC LIMIT {parameters.add(limit + 1)}""",
+        return await self._database.fetch(
+            f"SELECT {columns} FROM dead_letters WHERE {' AND '.join(conditions)} {order} "
+            f"LIMIT {parameters.add(limit + 1)}",
             *parameters.values,
         )
-        return [rows.dead_letter(row) for row in found[:limit]], len(found) > limit
 
     async def dead_letter(self, letter_id: str) -> DeadLetter | None:
         """See `ports.queries.Queries.dead_letter`."""

@@ -78,9 +78,9 @@ PARTS: Final = {
     "letters": Part(
         (
             *("text", "text", "text", "int", "text", "int", "int"),
-            *("bytea", "bytea", "text", "bigint", "text", "bigint", "bigint"),
+            *("bytea", "bytea", "text", "bigint", "text", "bigint", "bigint", "text"),
         ),
-        f"""INSERT INTO dead_letters ({rows.LETTER_COLUMNS}, due_at, partition, "offset", topic)
+        f"""INSERT INTO dead_letters ({rows.LETTER_COLUMNS}, due_at, error_type, partition, "offset", topic)
         SELECT new.*, jobs.partition, jobs."offset", coalesce(jobs.topic, '')
         FROM unnest({{rows}}) AS new (id, run_id, workflow_id, step, action, attempt) LEFT JOIN runs USING (run_id)
         LEFT JOIN jobs ON jobs.run_seq = runs.seq AND jobs.step = new.step AND jobs.attempt = new.attempt""",

@@ -336,4 +336,5 @@ def _letter_row(letter: DeadLetter) -> tuple[Any, ...]:
         letter.state,
         letter.settled_at,
         letter.due_at,
+        letter.error_type,
     )

@@ -38,7 +38,8 @@ _PUT_JOB = """
     INSERT OR REPLACE INTO jobs
     (run_seq, step, attempt, action, state, input_of, alone, due_at, worker, started_at, details)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_INSERT_LETTER = f"INSERT INTO dead_letters ({rows.LETTER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_LETTER = f"""
+    INSERT INTO dead_letters ({rows.LETTER_COLUMNS}, error_type) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _REMEMBER = """
     INSERT INTO idempotency (key, fingerprint, run_id, expires_at) VALUES (?, ?, ?, ?)
     ON CONFLICT (key) DO UPDATE
@@ -282,4 +283,5 @@ def _letter_row(letter: DeadLetter) -> tuple[Any, ...]:
         letter.created_at,
         letter.state,
         letter.settled_at,
+        letter.error_type,
     )
