@@ -100,14 +100,23 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
             serving = loop.create_task(server.serve(sockets=[listener]))
 
             def stop() -> None:
+                orchestrator.life.leave()
                 orchestrator.life.shut()
                 server.should_exit = True
+
+            def leave() -> None:
+                """Let a balancer notice first; asked twice, the process goes at once."""
+                if settings.grace_seconds and not orchestrator.life.is_leaving:
+                    orchestrator.life.leave()
+                    loop.call_later(settings.grace_seconds, stop)
+                else:
+                    stop()
 
             watching = loop.create_task(orchestrator.life.failed())
             # A process that lives on without one of them would keep what it has taken, and do nothing with it.
             watching.add_done_callback(lambda _: stop())
             for name in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(name, stop)
+                loop.add_signal_handler(name, leave)
             while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
                 await asyncio.sleep(_START_CHECK_SECONDS)
             if server.started and on_ready is not None:
@@ -163,8 +172,8 @@ async def _open_parts(settings: Settings, plans: Plans, stack: AsyncExitStack) -
         stack.push_async_callback(folder.close)
         return SqliteStore(folder, plans.fold, settings.limits.open_runs_cached_max), SqliteQueries(folder), None
     if not settings.kafka:
-        await stack.enter_async_context(only_process(settings.database))
-    database = await PostgresDatabase.open(settings.database)
+        await stack.enter_async_context(only_process(settings.database, settings.start_seconds))
+    database = await PostgresDatabase.open(settings.database, start_seconds=settings.start_seconds)
     stack.push_async_callback(database.close)
     route: Route | None = None
     if settings.kafka:
@@ -173,6 +182,7 @@ async def _open_parts(settings: Settings, plans: Plans, stack: AsyncExitStack) -
             topics=Topics().prefixed(settings.kafka_prefix),
             prefix=settings.kafka_prefix,
             mode=settings.topics,
+            start_seconds=settings.start_seconds,
             partitions=settings.partitions,
             replication=settings.replication,
             properties=settings.kafka_properties,

@@ -72,6 +72,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     roles: str = "api,engine,timers"
     """What this process does, with commas: ``api`` serves REST and pages, ``engine`` takes results and heartbeats,
     ``timers`` stands in line for what one process does for all."""
+    start_seconds: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 60.0
+    """How long a start waits for a database and a Kafka that do not answer yet."""
+    grace_seconds: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 0.0
+    """How long a process that was asked to go says so to health checks, and still serves, before it goes."""
     memory: bool = False
     """Keep everything in memory: nothing survives the process."""
     hosts: str = ""

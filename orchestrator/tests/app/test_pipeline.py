@@ -318,7 +318,7 @@ async def test_a_process_whose_pipeline_has_died_still_goes_down() -> None:
                 with pytest.raises(Unavailable):
                     await stage.trigger()
                 with pytest.raises(Unavailable, match="pipeline"):
-                    stage.orchestrator.life.check_ready()
+                    await stage.orchestrator.life.check_ready()
 
         await answer_of(serve())
         for service in stage.orchestrator.life.services:

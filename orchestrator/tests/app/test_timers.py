@@ -206,7 +206,7 @@ async def test_the_services_fire_timers_by_themselves_and_end_with_the_block() -
         await stage.die()
         stage._build()
         async with stage.orchestrator.running():
-            stage.orchestrator.life.check_ready()
+            await stage.orchestrator.life.check_ready()
             await stage.define("calm", timeout=5)
             run_id = await stage.trigger()
             await stage.orchestrator.wait(run_id, Duration(60 * MICROS))
@@ -214,7 +214,7 @@ async def test_the_services_fire_timers_by_themselves_and_end_with_the_block() -
         with pytest.raises(Unavailable):
             await stage.trigger()
         with pytest.raises(Unavailable):
-            stage.orchestrator.life.check_ready()
+            await stage.orchestrator.life.check_ready()
         stage._build()
         await stage.open()
 

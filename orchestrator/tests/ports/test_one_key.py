@@ -173,8 +173,8 @@ async def test_one_key_begins_one_run_whatever_becomes_of_redis(site: Place, ser
                 await keyed(orchestrator, "before", "something else")
         condition = {"kill": "down", "freeze": "slow", "fill": "full", "lock": "down"}.get(what, "up")
         await eventually(lambda: _is_in(one, condition))
-        one.life.check_ready()
-        components = components_of(one)
+        await one.life.check_ready()
+        components = await components_of(one)
         assert components is not UNSET
         component = components["redis"]
         assert component.status == condition
@@ -266,7 +266,7 @@ async def test_two_installations_on_one_redis_do_not_know_each_others_keys(
 async def test_a_process_starts_and_serves_without_the_redis_that_it_was_given(site: Place) -> None:
     nowhere = Place(site.database, f"redis://127.0.0.1:{free_port()}/0")
     async with nowhere.process(is_used=False) as orchestrator:
-        orchestrator.life.check_ready()
+        await orchestrator.life.check_ready()
         await define(orchestrator)
         run_id = await keyed(orchestrator, "key")
         assert await keyed(orchestrator, "key") == run_id

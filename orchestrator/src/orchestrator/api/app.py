@@ -45,7 +45,8 @@ def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None) -> Asgi:
         hosts: names under which this server may be called; None takes any. A server on a loopback address takes only
             its own names, so that no web page elsewhere can reach it by a name that was bent to it (DNS rebinding).
     """
-    app = falcon.asgi.App(middleware=[_Guard(hosts)])
+    middleware: list[Any] = [_Guard(hosts), _Leave(orchestrator)]
+    app = falcon.asgi.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     app.add_error_handler(Exception, http.on_fault)
@@ -155,6 +156,18 @@ class _Guard:
         if self._hosts is not None and host not in self._hosts and not _is_loopback(host):
             known = ", ".join(sorted(self._hosts))
             raise HostRefused(f"this server is not {host!r} but {known}; set ORCHESTRATOR_HOSTS to add a name")
+
+
+class _Leave:
+    """Sends callers elsewhere when the process goes: a connection that is kept would break under their next request."""
+
+    def __init__(self, orchestrator: Orchestrator) -> None:
+        self._life = orchestrator.life
+
+    async def process_response(self, req: Request, resp: Response, resource: object, req_succeeded: bool) -> None:  # noqa: FBT001 - Falcon's
+        """Close the connection with the answer."""
+        if self._life.is_leaving:
+            resp.set_header("Connection", "close")
 
 
 def _host(req: Request) -> str:

@@ -30,14 +30,22 @@ class Ready:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """Answer 503 with the reason when no work can be taken."""
-        self._orchestrator.life.check_ready()
+        await self._orchestrator.life.check_ready()
         time = iso(self._orchestrator.clock.now())
-        http.send_json(resp, Health(status="ready", time=time, components=components_of(self._orchestrator)))
+        http.send_json(resp, Health(status="ready", time=time, components=await components_of(self._orchestrator)))
 
 
-def components_of(orchestrator: Orchestrator) -> dict[str, Component] | UnsetType:
-    """Say how the parts are that the process can do without; nothing where it was given none."""
-    hints = orchestrator.life.hints
-    if hints is None:
-        return UNSET
-    return {"redis": Component(status=hints.report.condition, reason=hints.report.reason or None)}
+async def components_of(orchestrator: Orchestrator) -> dict[str, Component] | UnsetType:
+    """Say how the parts are that the process can do without; nothing where it was given none.
+
+    Without Kafka, requests are taken, and their jobs go out when it is back: a balancer has nothing to gain by leaving
+    out a process that all others are like.
+    """
+    components: dict[str, Component] = {}
+    life = orchestrator.life
+    if life.outgoing is not None:
+        fault = await life.readiness.fault("kafka")
+        components["kafka"] = Component(status="down" if fault else "up", reason=fault or None)
+    if life.hints is not None:
+        components["redis"] = Component(status=life.hints.report.condition, reason=life.hints.report.reason or None)
+    return components or UNSET

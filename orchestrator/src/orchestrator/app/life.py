@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import NamedTuple
 
 from orchestrator.app.broker_leases import BrokerLeases
@@ -19,6 +20,7 @@ from orchestrator.app.lease import Leases
 from orchestrator.app.outgoing import LETTER_AFTER, RESEND_AFTER, Outgoing
 from orchestrator.app.pipeline import Pipeline, Point
 from orchestrator.app.plans import Plans
+from orchestrator.app.readiness import Probe, Readiness
 from orchestrator.app.shortcuts import Shortcuts
 from orchestrator.app.signs import Signs
 from orchestrator.app.timers import Timers
@@ -57,6 +59,9 @@ class Route(NamedTuple):
 
 class Life:
     """The parts of one process over its ports. `running` is their life."""
+
+    is_leaving = False
+    """Whether the process was asked to go: it goes on answering, and wants no more to do."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - one parameter a part
         self,
@@ -114,6 +119,7 @@ class Life:
         self.timers = Timers(store, self.pipeline, self.gateway, queue, leases, plans, clock, chance, limits)
         self.timers.keeps_leases = route is None
         self.timers.duties = duties
+        self.readiness = Readiness(_probes(store, route))
         self.services: list[asyncio.Task[None]] = []
         """What has to run as long as the process does."""
 
@@ -145,6 +151,7 @@ class Life:
             yield
         finally:
             self.shut()
+            self.readiness.close()
             for service in services:
                 service.cancel()
             with contextlib.suppress(OrchestratorError):
@@ -157,6 +164,10 @@ class Life:
                     await self.outgoing.note_sent()
             self.pipeline.close()
             await asyncio.wait([pipeline, *services])
+
+    def leave(self) -> None:
+        """Say at the next health check that the process goes, and have connections closed after their next answer."""
+        self.is_leaving = True
 
     def shut(self) -> None:
         """Answer everyone who waits; nothing new begins to wait."""
@@ -174,10 +185,22 @@ class Life:
             _log.critical("the %s service has stopped", service.get_name(), exc_info=error)
         return min(service.get_name() for service in ended)
 
-    def check_ready(self) -> None:
+    async def check_ready(self) -> None:
         """Raise Unavailable when the process does not take work."""
+        if self.is_leaving:
+            raise Unavailable("the process was asked to go, and takes leave")
         for service in self.services:
             if service.done():
                 raise Unavailable(f"the {service.get_name()} service has stopped; the log says why")
         if not self.services:
             raise Unavailable("the orchestrator is starting")
+        if fault := await self.readiness.fault("database"):
+            raise Unavailable(f"the database is not there: {fault}")
+
+
+def _probes(store: Store, route: Route | None) -> dict[str, Probe]:
+    """Say what each part is asked to find out whether it is there."""
+    probes: dict[str, Probe] = {"database": partial(store.definition, "", 0)}
+    if route is not None:
+        probes["kafka"] = route.broker.waiting
+    return probes

@@ -55,6 +55,8 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     topics: Topics = Topics()
     mode: Literal["auto", "check", "off"] = "auto"
     """Whether missing topics are made at the start, are an error, or are not looked for."""
+    start_seconds: float = 30.0
+    """How long a start waits for the cluster."""
     partitions: int = 12
     """Partitions of a topic that is made here."""
     replication: int = -1

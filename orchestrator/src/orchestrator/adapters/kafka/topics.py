@@ -18,8 +18,6 @@ from orchestrator.model.errors import Unavailable
 
 _log = logging.getLogger(__name__)
 
-START_SECONDS: Final = 30.0
-"""How long a start waits for the cluster."""
 _FIRST_SECONDS: Final = (1.0, 2.0, 5.0)
 """The first questions are short, so that a refusal is known soon."""
 _REFUSED: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})  # noqa: SLF001 - their names
@@ -53,8 +51,9 @@ def _wait_for(
     admin: AdminClient, config: KafkaConfig, refusals: list[KafkaError], wanted: set[str] | None = None
 ) -> dict[str, int]:
     """Wait until the cluster answers, and has what is wanted. One that refuses us is not asked again."""
-    deadline = monotonic() + START_SECONDS
+    deadline = monotonic() + config.start_seconds
     reason = ""
+    waits = False
     for seconds in itertools.chain(_FIRST_SECONDS, itertools.repeat(CALL_SECONDS)):
         try:
             listed = admin.list_topics(timeout=seconds)
@@ -65,13 +64,16 @@ def _wait_for(
                 reason = without_secrets(refusal.str(), config.properties)
                 if refusal.code() in _REFUSED:
                     raise Unavailable(f"Kafka at {config.servers} refuses this client: {reason}") from None
+            if not waits:
+                _log.warning("waiting up to %g s for Kafka at %s: %s", config.start_seconds, config.servers, reason)
+            waits = True
         else:
             found = {name: len(topic.partitions) for name, topic in listed.topics.items() if topic.partitions}
             if wanted is None or wanted <= found.keys():
                 return found
         if monotonic() >= deadline:
             break
-    raise Unavailable(f"Kafka at {config.servers} does not answer within {START_SECONDS:g} s: {reason}")
+    raise Unavailable(f"Kafka at {config.servers} does not answer within {config.start_seconds:g} s: {reason}")
 
 
 def _make(admin: AdminClient, config: KafkaConfig, missing: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from orchestrator.adapters.postgres.connect import connect
+from orchestrator.adapters.postgres.connect import START_SECONDS, connect
 from orchestrator.model.errors import StoreNotUsable
 
 LOCK_KEY: Final = 0x6F7263685F6F6E65
@@ -18,13 +18,13 @@ _LOOK_SECONDS: Final = 0.1
 
 
 @asynccontextmanager
-async def only_process(url: str) -> AsyncIterator[None]:
+async def only_process(url: str, start_seconds: float = START_SECONDS) -> AsyncIterator[None]:
     """Hold the lock of the database while the block runs; the server frees it when this process is gone.
 
     Raises:
         StoreNotUsable: another process has it.
     """
-    connection = await connect(url)
+    connection = await connect(url, start_seconds)
     try:
         deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
         while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):

@@ -16,7 +16,7 @@ VERSION_MIN: Final = 150_000
 CONNECT_SECONDS: Final = 5.0
 """How long one attempt to connect may take."""
 START_SECONDS: Final = 30.0
-"""How long a process that starts waits for the server: as long as one takes to start beside it."""
+"""How long a process that starts waits for the server, unless it is told otherwise (`start_seconds`)."""
 _AGAIN_SECONDS: Final = 0.2
 
 _WAITED_FOR: Final = (

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from orchestrator.adapters.postgres.connect import CONNECT_SECONDS
+from orchestrator.adapters.postgres.connect import CONNECT_SECONDS, START_SECONDS
 from orchestrator.adapters.postgres.faults import FAILURES, translate
 from orchestrator.adapters.postgres.migrate import migrate
 from orchestrator.model.errors import Unavailable
@@ -63,19 +63,26 @@ class Database:
         self._readers = readers
 
     @classmethod
-    async def open(cls, url: str, transactions_max: int = TRANSACTIONS_MAX, reads_max: int = READS_MAX) -> Self:
+    async def open(
+        cls,
+        url: str,
+        transactions_max: int = TRANSACTIONS_MAX,
+        reads_max: int = READS_MAX,
+        start_seconds: float = START_SECONDS,
+    ) -> Self:
         """Wait for the server, migrate the schema, and connect.
 
         Args:
             url: ``postgresql://user:password@host:port/database``.
             transactions_max: transactions that may be open at a time.
             reads_max: reads outside of them that may be under way.
+            start_seconds: how long to wait for the server.
 
         Raises:
             StoreNotUsable: there is no database that can be worked with.
             Unavailable: it was there, and was lost again.
         """
-        await migrate(url)
+        await migrate(url, start_seconds=start_seconds)
         pools = [_pool(url, most) for most in (transactions_max, reads_max)]
         try:
             return cls(*[await pool for pool in pools])

@@ -15,7 +15,7 @@ from pogo_core.error import BadMigrationError
 from pogo_core.util import migrate as pogo
 from pogo_core.util import sql as applied
 
-from orchestrator.adapters.postgres.connect import connect
+from orchestrator.adapters.postgres.connect import START_SECONDS, connect
 from orchestrator.model.errors import StoreNotUsable
 
 MIGRATIONS: Final = Path(str(resources.files("orchestrator.adapters.postgres") / "migrations"))
@@ -30,7 +30,7 @@ _SCHEMA: Final = "public"
 _log = logging.getLogger(__name__)
 
 
-async def migrate(url: str, folder: Path = MIGRATIONS) -> None:
+async def migrate(url: str, folder: Path = MIGRATIONS, start_seconds: float = START_SECONDS) -> None:
     """Apply what is missing, each migration in a transaction of its own.
 
     Any number of processes may call it at once: one works, the others wait and find nothing left to do.
@@ -38,11 +38,12 @@ async def migrate(url: str, folder: Path = MIGRATIONS) -> None:
     Args:
         url: ``postgresql://user:password@host:port/database``.
         folder: where the SQL files are.
+        start_seconds: how long to wait for the server.
 
     Raises:
         StoreNotUsable: the server does not answer, is too old, or the database was written by a newer version.
     """
-    connection = await connect(url)
+    connection = await connect(url, start_seconds)
     try:
         async with _lock(connection):
             await _refuse_newer(connection, folder)
