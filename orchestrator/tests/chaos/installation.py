@@ -18,7 +18,8 @@ from tests.chaos.child import Child, Supervisor, until
 from tests.chaos.journal import FOLDER, Journal
 from tests.process.server import ask
 
-READY_SECONDS = 60.0
+READY_SECONDS = 240.0
+"""How long a part or a process may take until it answers: fifty times what a quiet machine needs."""
 LEASE_SECONDS = 4.0
 """Of workers; and what the orchestrator gives to one that says nothing."""
 LOST_ATTEMPTS_MAX = 40
@@ -57,7 +58,7 @@ class Installation:
                 if part is not None:
                     # One that a fault has left frozen or dead is none the less taken away.
                     stack.callback(part.kill)
-                    part.start()
+                    part.start(READY_SECONDS)
             self._supervisor.start()
             stack.callback(self._end)
             OPEN.append(self)
@@ -152,7 +153,7 @@ class Installation:
         """Let everything run again, with nothing armed."""
         for part in (self.postgres, self.kafka, self.redis):
             if part is not None:
-                part.start()
+                part.start(READY_SECONDS)
         for child in self._children:
             child.thaw()
         for replica in self.replicas:

@@ -11,6 +11,7 @@ from orchestrator.adapters.failpoints.names import DELAY, DONE_THEN_ERROR, ERROR
 from tests.chaos import faults
 from tests.chaos.checker import Verdict
 from tests.chaos.child import until
+from tests.chaos.installation import READY_SECONDS
 from tests.chaos.scenarios import CHECKS, scenarios
 from tests.chaos.stage import RARE, Stage
 
@@ -59,13 +60,13 @@ def test_every_part_dies_and_freezes_and_nothing_is_lost_or_done_twice(tmp_path:
         replica = stage.parts.replicas[0]
         worker.kill()
         stage.parts.postgres.kill()
-        stage.parts.postgres.start()
+        stage.parts.postgres.start(READY_SECONDS)
         stage.answered(10)
         other.freeze()
         replica.freeze()
         frozen_on = monotonic()
         stage.parts.kafka.kill()
-        stage.parts.kafka.start()
+        stage.parts.kafka.start(READY_SECONDS)
         # Past its session with the broker, and the leases of its jobs.
         until(lambda: monotonic() > frozen_on + 12, 60)
         replica.thaw()

@@ -1,4 +1,4 @@
-"""Leases of jobs that went out through a broker: who has taken a job, and who is silent about it.
+"""Leases of jobs that went out through a broker: who has taken a job, who is silent about it, and which were lost.
 
 Rule 1: nobody is taken for dead whose signs of life may be on their way.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 from orchestrator.app.command import Direct
@@ -32,6 +33,8 @@ LIMIT: Final = 1_000
 """Rows looked at in one look; the rest follow in the next."""
 LAG_MAX: Final = 1_000
 """Records that may wait before no lease is ended: the signs of life may be among them."""
+LOST_SECONDS: Final = 10.0
+"""How often jobs are looked for that the broker has lost after it had acknowledged them."""
 _HEARTBEATS_PER_LEASE: Final = 3
 
 
@@ -57,6 +60,9 @@ class BrokerLeases:
         self._duties = duties
         self._passed: set[tuple[RunId, int, int]] = set()
         """Attempts that nobody had told of at the last look, though some worker had taken them."""
+        self._ends: Mapping[tuple[str, int], int] = {}
+        """Where the topics ended at the last look."""
+        self._looked_on = clock.monotonic()
         self._trusted_from: int | None = None
         """From when on, by the monotonic clock, silence is the worker's own; None while nothing is known."""
 
@@ -79,6 +85,7 @@ class BrokerLeases:
     async def run_once(self) -> None:
         """Begin and end leases, once."""
         await self._find_taken()
+        await self._find_lost()
         waiting = await self._broker.waiting()
         now_on = self._clock.monotonic()
         if self._trusted_from is None:
@@ -115,6 +122,23 @@ class BrokerLeases:
             starts.append(self._pipeline.submit(direct, refusable=False))
         for answer in starts:
             await answer
+
+    async def _find_lost(self) -> None:
+        """Send jobs again that the broker acknowledged and has no more, as after a crash that took the end of its log.
+
+        Nobody would ever take such a job. What may be one is read before the broker is asked where it ends: what was
+        sent in between lies beyond the last look only.
+        """
+        now_on = self._clock.monotonic()
+        if now_on - self._looked_on < LOST_SECONDS * MICROS:
+            return
+        suspects = await self._outbox.beyond(self._ends, LIMIT) if self._ends else []
+        self._ends = await self._broker.ends()
+        self._looked_on = now_on
+        lost = [one for one in suspects if one.offset >= self._ends.get((one.topic, one.partition), one.offset + 1)]
+        if lost:
+            _log.warning("the broker has lost %d jobs that it had acknowledged: they are sent again", len(lost))
+            await self._outbox.send_again(lost, self._clock.now())
 
     async def _end_leases(self, *, silent: bool) -> None:
         """End attempts that have timed out and, where silence means something, those of silent workers."""

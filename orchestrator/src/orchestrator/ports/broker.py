@@ -172,6 +172,14 @@ class Broker(Protocol):
         """
         ...
 
+    async def ends(self) -> Mapping[tuple[str, int], int]:
+        """Find out where the topics of jobs end: by topic, as in `Sent`, and partition the next record's offset.
+
+        Raises:
+            Unavailable: the broker does not say.
+        """
+        ...
+
     async def taken(self, actions: Collection[str]) -> Sequence[Taken]:
         """Find out how far workers have read; nothing is said of an action that no reader is known for.
 

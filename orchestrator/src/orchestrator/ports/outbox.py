@@ -52,6 +52,14 @@ class Outbox(Protocol):
         """List the actions that have rows in SENT."""
         ...
 
+    async def beyond(self, ends: Mapping[tuple[str, int], int], limit: int) -> list[Sent]:
+        """Read rows in SENT whose offset is the end of their partition or lies beyond it, the furthest first."""
+        ...
+
+    async def send_again(self, lost: Sequence[Sent], now: Time) -> None:
+        """SENT -> PENDING, due at ``now``, for the attempts that are still open and still where this says."""
+        ...
+
     async def passed(self, taken: Sequence[Taken], limit: int) -> list[JobRow]:
         """Read rows in SENT whose offset lies before what the readers of their action have taken.
 

@@ -1,4 +1,7 @@
-"""What waits for the orchestrator: results and signs of life that none of its processes has done, in all partitions."""
+"""What waits for the orchestrator: results and signs of life that none of its processes has done, in all partitions.
+
+And where the topics of jobs end: a job beyond the end is one that the cluster has lost.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ class Backlog:
     def __init__(self, config: KafkaConfig) -> None:
         self._group = config.group
         self._incoming = (config.topics.results, config.topics.heartbeats)
+        self._jobs = {"": config.topics.jobs} | {name: name for name in config.routes.values()}
         self._admin = AdminClient(config.client("backlog", {}))
 
     def count(self) -> int:
@@ -26,10 +30,24 @@ class Backlog:
         except KafkaException as error:
             raise Unavailable(f"Kafka does not say what waits: {error}") from error
 
+    def ends(self) -> dict[tuple[str, int], int]:
+        """See `ports.broker.Broker.ends`."""
+        found: dict[tuple[str, int], int] = {}
+        try:
+            for name, topic in self._jobs.items():
+                ends = self._bounds(self._places(topic), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+                found |= {(name, partition): end for partition, end in ends.items()}
+        except KafkaException as error:
+            raise Unavailable(f"Kafka does not say where its topics end: {error}") from error
+        return found
+
+    def _places(self, topic: str) -> list[TopicPartition]:
+        listed = self._admin.list_topics(topic, timeout=CALL_SECONDS)
+        return [TopicPartition(topic, number) for number in listed.topics[topic].partitions]
+
     def _lag(self, topic: str) -> int:
         """Count what the readers of a topic have not done; of a partition they never read, all that is there."""
-        listed = self._admin.list_topics(topic, timeout=CALL_SECONDS)
-        places = [TopicPartition(topic, number) for number in listed.topics[topic].partitions]
+        places = self._places(topic)
         done = self._done(topic)
         firsts = self._bounds(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         ends = self._bounds(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]

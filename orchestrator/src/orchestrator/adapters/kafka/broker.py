@@ -164,6 +164,10 @@ class KafkaBroker:
         """See `ports.broker.Broker.waiting`."""
         return await asyncio.to_thread(self._backlog.count)
 
+    async def ends(self) -> Mapping[tuple[str, int], int]:
+        """See `ports.broker.Broker.ends`."""
+        return await asyncio.to_thread(self._backlog.ends)
+
     async def taken(self, actions: Collection[str]) -> Sequence[Taken]:
         """See `ports.broker.Broker.taken`."""
         return await asyncio.to_thread(self._readers.taken, actions)

@@ -54,6 +54,24 @@ _MISPLACED = """
             SELECT run_seq, step FROM jobs WHERE jobs.state = 'sent' AND jobs.action = now_at.action
                 AND jobs.topic <> now_at.topic LIMIT $4 FOR UPDATE SKIP LOCKED) AS jobs LIMIT $4)
     RETURNING step"""
+_BEYOND = """
+    SELECT runs.run_id, found.step, found.attempt, found.partition, found."offset", found.topic
+    FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) AS ended (by, topic, at, before)
+    CROSS JOIN LATERAL (
+        SELECT * FROM jobs WHERE state = 'sent' AND jobs.action = ended.by AND jobs.topic = ended.topic
+            AND jobs.partition = ended.at AND jobs."offset" >= ended.before
+        ORDER BY jobs."offset" DESC LIMIT $5) AS found
+    JOIN runs ON runs.seq = found.run_seq ORDER BY found."offset" DESC LIMIT $5"""
+_SEND_AGAIN = """
+    WITH lost AS MATERIALIZED (
+        SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::bigint[], $6::text[])
+            AS lost (run_id, step, attempt, partition, "offset", topic)),
+    held AS MATERIALIZED (
+        SELECT seq, run_id FROM runs WHERE run_id IN (SELECT run_id FROM lost) ORDER BY run_id FOR NO KEY UPDATE)
+    UPDATE jobs SET state = 'pending', due_at = $7
+    FROM lost JOIN held ON held.run_id = lost.run_id
+    WHERE jobs.run_seq = held.seq AND jobs.step = lost.step AND jobs.attempt = lost.attempt AND jobs.state = 'sent'
+        AND jobs.topic = lost.topic AND jobs.partition = lost.partition AND jobs."offset" = lost."offset" """
 _RENEW = """
     WITH new AS MATERIALIZED (
         SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::bigint[], $6::bytea[])
@@ -103,6 +121,19 @@ class PostgresOutbox:
     async def actions(self) -> list[str]:
         """See `ports.outbox.Outbox.actions`."""
         return [row[0] for row in await self._database.fetch(_ACTIONS)]
+
+    async def beyond(self, ends: Mapping[tuple[str, int], int], limit: int) -> list[Sent]:
+        """See `ports.outbox.Outbox.beyond`."""
+        actions = await self.actions()
+        table = [(action, *place, end) for action in actions for place, end in ends.items()]
+        found = await self._database.fetch(_BEYOND, *columns_of(table), limit) if table else []
+        return [Sent(*row) for row in found]
+
+    async def send_again(self, lost: Sequence[Sent], now: Time) -> None:
+        """See `ports.outbox.Outbox.send_again`."""
+        table = [(one.run_id, one.step, one.attempt, one.partition, one.offset, one.topic) for one in lost]
+        if table:
+            await self._database.fetch(_SEND_AGAIN, *columns_of(table), now)
 
     async def passed(self, taken: Sequence[Taken], limit: int) -> list[JobRow]:
         """See `ports.outbox.Outbox.passed`."""
