@@ -92,6 +92,23 @@ async def test_what_comes_of_a_job_that_has_seen_it_is_not_wanted_is_not_used(is
     assert [body["status"] for body in await bench.bodies(1)] == ["released"]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_who_runs_a_worker_sees_that_its_handler_fails(is_async: bool, caplog: pytest.LogCaptureFixture) -> None:
+    def sync(payload: Any) -> None:
+        raise ValueError("no such account")
+
+    async def coroutine(payload: Any) -> None:
+        sync(payload)
+
+    with caplog.at_level(logging.DEBUG, "workersdk"):
+        bench = Bench(coroutine if is_async else sync)
+        bench.start(1)
+        await bench.bodies(1)
+    warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warned == ["<Job act run:0 attempt 1> failed: ValueError: no such account"]
+    assert any("Traceback" in record.getMessage() for record in caplog.records if record.levelno == logging.DEBUG)
+
+
 async def test_a_result_that_was_done_before_the_stop_was_seen_counts() -> None:
     begun, go_on = threading.Event(), threading.Event()
 

@@ -123,7 +123,11 @@ class Execution:
             self._on_interrupt()
         if job.has_seen_stop or (job.stop is not None and isinstance(error, asyncio.CancelledError)):
             return outcomes.released(job)
-        return outcomes.failed(job, outcomes.failure_of(error))
+        failure = outcomes.failure_of(error)
+        self._logger.warning("%s failed: %s: %.500s", job, failure.type, failure.message)
+        if self._logger.isEnabledFor(logging.DEBUG):
+            self._logger.debug("%s", failure.stack)
+        return outcomes.failed(job, failure)
 
 
 class _HandlerThreads:
