@@ -20,7 +20,7 @@ from tests.api.driver import PROBLEM, Api, check_problem
 
 METHODS: Final = ("get", "post", "delete")
 
-NOT_IN_THE_DOCUMENT: Final = {("get", "/"), ("get", "/assets/{name}"), ("get", "/openapi.json")}
+NOT_IN_THE_DOCUMENT: Final = {("get", "/"), ("get", "/assets/{name}"), ("get", "/openapi.json"), ("get", "/metrics")}
 """What only browsers need, and the document itself."""
 
 

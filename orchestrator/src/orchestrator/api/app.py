@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from falcon.asgi import Request, Response
 from orchestrator.api import http
 from orchestrator.api.dead_letters import DeadLetter, DeadLetters, DiscardMany, Groups, Redrive, RedriveMany
 from orchestrator.api.health import Live, Ready
+from orchestrator.api.metrics import Metrics, Requests
 from orchestrator.api.openapi import document
 from orchestrator.api.runs import Cancel, Events, Run, Runs
 from orchestrator.api.workers import Drain, Exchange, Heartbeat, Worker, Workers
@@ -32,7 +34,7 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
 _HOSTS_REMEMBERED: Final = 64
-_ALWAYS: Final = frozenset({"/health/live", "/health/ready", "/errors/{code}", "/assets/{name}"})
+_ALWAYS: Final = frozenset({"/health/live", "/health/ready", "/metrics", "/errors/{code}", "/assets/{name}"})
 """What a process answers whatever its roles are."""
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -45,7 +47,8 @@ def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None) -> Asgi:
         hosts: names under which this server may be called; None takes any. A server on a loopback address takes only
             its own names, so that no web page elsewhere can reach it by a name that was bent to it (DNS rebinding).
     """
-    middleware: list[Any] = [_Guard(hosts), _Leave(orchestrator)]
+    requests: Requests = Counter()
+    middleware: list[Any] = [_Guard(hosts), _Answers(orchestrator, requests)]
     app = falcon.asgi.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
@@ -76,6 +79,7 @@ def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None) -> Asgi:
         "/dead-letters/{letter_id}/redrive": Redrive(orchestrator),
         "/health/live": Live(orchestrator),
         "/health/ready": Ready(orchestrator),
+        "/metrics": Metrics(orchestrator, requests),
         "/errors/{code}": _Errors(),
         "/openapi.json": _OpenApi(),
         "/assets/{name}": _Assets(),
@@ -158,14 +162,18 @@ class _Guard:
             raise HostRefused(f"this server is not {host!r} but {known}; set ORCHESTRATOR_HOSTS to add a name")
 
 
-class _Leave:
-    """Sends callers elsewhere when the process goes: a connection that is kept would break under their next request."""
+class _Answers:
+    """Counts answers, and sends callers elsewhere when the process goes: a connection that is kept would break later."""
 
-    def __init__(self, orchestrator: Orchestrator) -> None:
+    def __init__(self, orchestrator: Orchestrator, requests: Requests) -> None:
         self._life = orchestrator.life
+        self._requests = requests
 
     async def process_response(self, req: Request, resp: Response, resource: object, req_succeeded: bool) -> None:  # noqa: FBT001 - Falcon's
-        """Close the connection with the answer."""
+        """Count the answer; close the connection with it."""
+        # A route and no path, a method that has one: callers must not choose how many counters there are.
+        route = req.uri_template or "none"
+        self._requests[req.method if resource is not None else "any", route, str(resp.status_code)] += 1
         if self._life.is_leaving:
             resp.set_header("Connection", "close")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from msgspec.structs import replace
@@ -47,7 +47,7 @@ from orchestrator.model.errors import (
     RunFinished,
     WorkflowNotFound,
 )
-from orchestrator.model.event import Failure
+from orchestrator.model.event import Event, Failure
 from orchestrator.model.job import ANY_STEP, Job, JobRow, JobState, Rejection, Report, job_id
 from orchestrator.model.json import Json
 from orchestrator.model.limits import Limits
@@ -179,6 +179,11 @@ class Batch:
     def _is_current(self, dispatch: Dispatch, run_id: RunId) -> bool:
         step = self._states[run_id].open.get(dispatch.step)
         return step is not None and step.attempt == dispatch.attempt and step.status is StepStatus.QUEUED
+
+    @property
+    def events(self) -> Iterator[Event]:
+        """What the batch adds to histories."""
+        return (event for change in self._changes for event in change.events)
 
     @property
     def touched(self) -> list[tuple[RunId, int]]:

@@ -28,12 +28,13 @@ from orchestrator.app.command import (
     Triggered,
 )
 from orchestrator.app.plans import Plans
+from orchestrator.app.tally import Tally
 from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.errors import Busy, Contended, OrchestratorError, Unavailable
 from orchestrator.model.job import Job, Rejection
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
-from orchestrator.model.times import Duration, Time
+from orchestrator.model.times import MICROS, Duration, Time
 from orchestrator.ports.clock import Chance, Clock
 from orchestrator.ports.store import Store, Transaction
 
@@ -111,6 +112,8 @@ class Pipeline:
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._closed = False
+        self.tally = Tally()
+        """What this process has made durable."""
 
     @overload
     def submit(self, request: Define) -> asyncio.Future[Defined]: ...
@@ -145,6 +148,11 @@ class Pipeline:
         self._waiting.append(_Waiting(request, answer))
         self._arrived.set()
         return answer
+
+    @property
+    def waiting(self) -> int:
+        """Count the requests that wait for a batch."""
+        return len(self._waiting)
 
     async def run(self) -> None:
         """Process requests until cancelled or closed.
@@ -186,6 +194,7 @@ class Pipeline:
 
     async def _process(self, items: list[_Waiting], contended_max: int = CONTENDED_MAX) -> None:
         batch: Batch | None = None
+        began_on = self._clock.monotonic()
         try:
             async with self._store.transaction() as tx:
                 self._reach("batch.begun")
@@ -204,6 +213,7 @@ class Pipeline:
                 _settle(items, [error] * len(items))
             return
         except OrchestratorError as error:
+            self.tally.failed += 1
             _log.error("a batch of %d requests was not recorded: %s", len(items), error)
             if batch is not None:
                 # The commit may have been: what was to be done after it is done from what the store says.
@@ -214,6 +224,7 @@ class Pipeline:
             await self._isolate(items, error)
             return
         self._reach("batch.committed")
+        self.tally.committed(batch.events, len(items), (self._clock.monotonic() - began_on) / MICROS)
         self._act(batch)
         self._reach("batch.published")
         _settle(items, answers)
