@@ -163,7 +163,7 @@ class _Guard:
 
 
 class _Answers:
-    """Counts answers, and sends callers elsewhere when the process goes: a connection that is kept would break later."""
+    """Counts answers, and closes connections when the process goes: one that is kept would break."""
 
     def __init__(self, orchestrator: Orchestrator, requests: Requests) -> None:
         self._life = orchestrator.life

@@ -1,4 +1,4 @@
-"""What has become durable here, counted: by the batch, so that a step costs a few nanoseconds."""
+"""What has become durable here, counted: by the batch, so that a step costs next to nothing."""
 
 from __future__ import annotations
 
