@@ -126,7 +126,15 @@ class Kafka(Daemon):
         """Make the data folder of a new cluster. One that was cut short is made again."""
         shutil.rmtree(self._data, ignore_errors=True)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        words = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(self._settings)]
+        # With "=": one id in 64 begins with a dash, and would be taken for an option.
+        words = [
+            "kafka.tools.StorageTool",
+            "format",
+            "--standalone",
+            f"--cluster-id={cluster}",
+            "-c",
+            str(self._settings),
+        ]
         formatted = subprocess.run([*self._java(), *words], check=False, capture_output=True, text=True)
         if formatted.returncode != 0:
             raise StackError(
