@@ -13,12 +13,15 @@ import pytest
 
 from orchestrator.adapters.postgres import database as postgres_database
 from orchestrator.adapters.postgres.database import Database
+from orchestrator.adapters.postgres.outbox import PostgresOutbox
 from orchestrator.adapters.postgres.queries import PostgresQueries
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.model.dead_letter import DeadLetterState
 from orchestrator.model.run import RunId
 from orchestrator.model.status import RunStatus
-from orchestrator.model.times import Time
+from orchestrator.model.times import Duration, Time
+from orchestrator.ports.broker import Sent
+from orchestrator.ports.outbox import Beat
 from orchestrator.ports.queries import LetterFilter, RunFilter
 from orchestrator.ports.store import IdempotencyRecord, PayloadRef
 from tests.ports import postgres_server
@@ -255,3 +258,22 @@ async def test_transactions(large: PostgresDatabase, monkeypatch: pytest.MonkeyP
     plans = await overheard.plans(large.url)
     assert len(plans) >= 11
     check(plans, 3)
+
+
+@pytest.mark.timeout(180)
+async def test_many_jobs_on_their_way_cost_a_look_each(
+    large: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row is looked for once: a loop over all of them for each one would hold the locks of their runs for long."""
+    database = await Database.open(large.url)
+    overheard = Overheard(monkeypatch)
+    outbox = PostgresOutbox(database)
+    ids = [RunId(f"run-{number:07}") for number in range(1, 301)]
+    assert await outbox.note_sent([Sent(run_id, 0, 1, 0, 0) for run_id in ids]) == set(ids)
+    await outbox.renew([Beat(run_id, 0, 1, "w", Duration(1)) for run_id in ids], NOW)
+    await database.close()
+    plans = await overheard.plans(large.url)
+    assert len(plans) == 2
+    for sql, plan in plans.items():
+        for node in nodes(plan):
+            assert node["Actual Rows"] * node["Actual Loops"] <= len(ids) * 10, sql

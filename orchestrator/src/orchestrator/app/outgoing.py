@@ -49,6 +49,8 @@ NOT_TAKEN_TYPE: Final = "JobNotTaken"
 """The error type of a job that the broker will not take: it is too large for its topic."""
 MISPLACED_SECONDS: Final = 60.0
 """How often it is looked for jobs that wait on a topic that is not their action's any more."""
+NOTE_LIMIT: Final = 250
+"""Jobs that the store learns of in one statement."""
 LIMIT: Final = 1_000
 """Rows taken in one look; the rest follow in the next."""
 LETTERS_LIMIT: Final = 50
@@ -155,7 +157,12 @@ class Outgoing:
             if on > before_on:
                 break
             noted.append(sent)
-        looked_at = await self._outbox.note_sent(noted) if noted else set()
+        # In parts: a long statement would hold the locks of all its runs, and decisions about them wait.
+        for start in range(0, len(noted), NOTE_LIMIT):
+            await self._note(noted[start : start + NOTE_LIMIT])
+
+    async def _note(self, noted: list[Sent]) -> None:
+        looked_at = await self._outbox.note_sent(noted)
         for sent in noted:
             if sent.run_id not in looked_at:
                 continue

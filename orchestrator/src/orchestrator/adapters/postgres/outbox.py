@@ -16,19 +16,22 @@ from orchestrator.ports.broker import Sent, Taken
 from orchestrator.ports.outbox import Beat
 
 # Whoever changes rows of jobs holds the locks of their runs, taken in one order: so no two wait for each other.
+# What was locked is asked for as a value, row by row: a look into a hash table. As a join it would be a loop over all
+# that was locked for each row, since sessions have no other joins. And state || '' is in no index: a job is found by
+# its key, not among all that are in its state. Either way a few thousand rows would take seconds, with the locks held.
 _NOTE_SENT = """
     WITH new AS MATERIALIZED (
         SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::bigint[], $6::text[])
             AS new (run_id, step, attempt, partition, "offset", topic)),
     held AS MATERIALIZED (
-        SELECT seq, run_id FROM runs WHERE run_id IN (SELECT run_id FROM new)
-        ORDER BY run_id FOR NO KEY UPDATE SKIP LOCKED),
+        SELECT run_id FROM runs WHERE run_id = ANY($1::text[]) ORDER BY run_id FOR NO KEY UPDATE SKIP LOCKED),
+    ours AS MATERIALIZED (SELECT new.*, run_id IN (SELECT run_id FROM held) AS is_held FROM new),
     noted AS (
-        UPDATE jobs SET state = 'sent', due_at = NULL, partition = new.partition, "offset" = new."offset",
-            topic = new.topic
-        FROM new JOIN held ON held.run_id = new.run_id
-        WHERE jobs.run_seq = held.seq AND jobs.step = new.step AND jobs.attempt = new.attempt
-            AND jobs.state = 'pending')
+        UPDATE jobs SET state = 'sent', due_at = NULL, partition = ours.partition, "offset" = ours."offset",
+            topic = ours.topic
+        FROM ours JOIN runs ON runs.run_id = ours.run_id
+        WHERE is_held AND jobs.run_seq = runs.seq AND jobs.step = ours.step AND jobs.attempt = ours.attempt
+            AND jobs.state || '' = 'pending')
     SELECT run_id FROM held UNION ALL
     SELECT run_id FROM new WHERE NOT EXISTS (SELECT FROM runs WHERE runs.run_id = new.run_id)"""
 # Rows that another process has in hand are left to it.
@@ -77,13 +80,14 @@ _RENEW = """
         SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::bigint[], $6::bytea[])
             WITH ORDINALITY AS new (run_id, step, attempt, worker, due_at, details, place)),
     held AS MATERIALIZED (
-        SELECT seq, run_id FROM runs WHERE run_id IN (SELECT run_id FROM new) ORDER BY run_id FOR NO KEY UPDATE)
-    UPDATE jobs SET worker = new.worker, details = coalesce(new.details, jobs.details),
-        due_at = least(new.due_at, jobs.started_at + jobs.timeout)
-    FROM new JOIN held ON held.run_id = new.run_id
-    WHERE jobs.run_seq = held.seq AND jobs.step = new.step AND jobs.attempt = new.attempt AND jobs.state = 'leased'
-        AND (jobs.worker = new.worker OR coalesce(jobs.worker, '') = '')
-    RETURNING new.place"""
+        SELECT run_id FROM runs WHERE run_id = ANY($1::text[]) ORDER BY run_id FOR NO KEY UPDATE),
+    ours AS MATERIALIZED (SELECT new.*, run_id IN (SELECT run_id FROM held) AS is_held FROM new)
+    UPDATE jobs SET worker = ours.worker, details = coalesce(ours.details, jobs.details),
+        due_at = least(ours.due_at, jobs.started_at + jobs.timeout)
+    FROM ours JOIN runs ON runs.run_id = ours.run_id
+    WHERE is_held AND jobs.run_seq = runs.seq AND jobs.step = ours.step AND jobs.attempt = ours.attempt
+        AND jobs.state || '' = 'leased' AND (jobs.worker = ours.worker OR coalesce(jobs.worker, '') = '')
+    RETURNING ours.place"""
 _EXPIRED = f"""
     SELECT {rows.JOB_COLUMNS} FROM jobs JOIN runs ON runs.seq = jobs.run_seq
     WHERE jobs.state = 'leased' AND due_at <= $1 ORDER BY due_at LIMIT $2"""
