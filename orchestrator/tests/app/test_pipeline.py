@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.app.command import Direct, Trigger
-from orchestrator.app.pipeline import CONTENDED_MAX, GATHER_SECONDS, Point
+from orchestrator.app.pipeline import CONTENDED_MAX, GATHER_SECONDS, LARGE, REST_SECONDS, Point
 from orchestrator.engine import run as engine
 from orchestrator.engine.command import CancelRun
 from orchestrator.model.errors import Busy, Contended, DeadLetterSettled, RunFinished, Unavailable, WorkflowNotFound
@@ -56,6 +56,20 @@ async def test_an_idle_pipeline_processes_at_once_and_a_busy_one_gathers() -> No
         await asyncio.gather(first, *(_later(stage, moment) for moment in (0.0005, 0.001)))
         assert committed(stage) == before + 2
         assert asyncio.get_running_loop().time() == began + GATHER_SECONDS
+
+
+async def test_with_a_broker_the_pipeline_rests_after_a_large_batch_and_not_after_a_small_one() -> None:
+    async with make_stage() as stage:
+        await stage.define("calm")
+        pipeline = stage.orchestrator.pipeline
+        pipeline.rest_seconds = REST_SECONDS
+        loop = asyncio.get_running_loop()
+        for size, rest in ((LARGE - 1, 0.0), (LARGE, REST_SECONDS)):
+            await asyncio.sleep(1)
+            await asyncio.gather(*(stage.trigger() for _ in range(size)))
+            began = loop.time()
+            await stage.trigger()
+            assert loop.time() == pytest.approx(began + rest)
 
 
 async def _later(stage: Stage, seconds: float) -> None:

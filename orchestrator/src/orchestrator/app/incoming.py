@@ -27,6 +27,8 @@ from orchestrator.ports.outbox import Beat
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
+HAND_OVER_SECONDS: Final = 0.001
+"""How long before the end of the pipeline's rest results are taken: as long as it takes to hand them over."""
 AGAIN_SECONDS: Final = 0.5
 """The pause before a failing store or broker is tried again."""
 
@@ -51,6 +53,9 @@ class Incoming:
     async def _take_results(self) -> None:
         inbox = self._broker.results
         while True:
+            # What comes while the pipeline rests is taken at once, at the end: each piece costs as much as the whole.
+            if (rest := self._pipeline.rest - HAND_OVER_SECONDS) > 0:
+                await asyncio.sleep(rest)
             results = Results(self._limits)
             for record in await inbox.take():
                 results.add(record)

@@ -18,7 +18,7 @@ from orchestrator.app.gateway import Gateway
 from orchestrator.app.incoming import Incoming
 from orchestrator.app.lease import Leases
 from orchestrator.app.outgoing import LETTER_AFTER, RESEND_AFTER, Outgoing
-from orchestrator.app.pipeline import Pipeline, Point
+from orchestrator.app.pipeline import REST_SECONDS, Pipeline, Point
 from orchestrator.app.plans import Plans
 from orchestrator.app.readiness import Probe, Readiness
 from orchestrator.app.shortcuts import Shortcuts
@@ -103,6 +103,7 @@ class Life:
             self.pipeline = Pipeline(
                 store, plans, clock, chance, limits, broker_world, reach, RESEND_AFTER, LETTER_AFTER
             )
+            self.pipeline.rest_seconds = REST_SECONDS
             signs = Signs(route.outbox, self.pipeline, clock)
             if Role.ENGINE in route.roles:
                 self.incoming = Incoming(route.broker, signs, self.pipeline, limits)

@@ -43,6 +43,13 @@ _log = logging.getLogger(__name__)
 GATHER_SECONDS: Final = 0.002
 """How long a batch gathers while the pipeline is busy."""
 
+REST_SECONDS: Final = 0.005
+"""How long the pipeline rests after a large batch where jobs go through a broker: there a batch costs requests as well,
+to the broker and of every worker that waits for jobs, and they cost more than what is in it."""
+
+LARGE: Final = 8
+"""From how many reports and other requests on a batch is large."""
+
 CONTENDED_MAX: Final = 5
 """How often a batch is decided again because another process was faster. Each time that one has got something done."""
 
@@ -109,11 +116,15 @@ class Pipeline:
         """How long a broker has to acknowledge what it is handed; None without a broker."""
         self._letter_after = letter_after
         """How long the record of a dead letter is this process's to write; None without a broker."""
+        self.rest_seconds = 0.0
+        """How long it rests after a large batch."""
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._closed = False
         self.tally = Tally()
         """What this process has made durable."""
+        self._rests_until = 0.0
+        """When the next batch begins at the earliest, on the clock of the loop."""
 
     @overload
     def submit(self, request: Define) -> asyncio.Future[Defined]: ...
@@ -158,7 +169,7 @@ class Pipeline:
         """Process requests until cancelled or closed.
 
         Idle, a request is processed at once. Busy, a transaction costs more than a short wait for company: when others
-        arrived while a batch was processed, the next one gathers first.
+        arrived while a batch was processed, the next one gathers first. With a broker it does so after each large one.
         """
         try:
             while not (self._closed and not self._waiting):
@@ -168,12 +179,18 @@ class Pipeline:
                     await self.run_once()
                     # Let those in that the loop has received meanwhile.
                     await asyncio.sleep(0)
-                    if self._waiting and not self._closed:
-                        await asyncio.sleep(GATHER_SECONDS)
+                    rest = max(self.rest, GATHER_SECONDS if self._waiting else 0.0)
+                    if rest and not self._closed:
+                        await asyncio.sleep(rest)
         finally:
             # Whatever ended it: nobody waits for an answer that never comes.
             self._closed = True
             _stop(self._waiting)
+
+    @property
+    def rest(self) -> float:
+        """How many seconds the pipeline rests from now on: what is brought before it is over shares the next batch."""
+        return max(0.0, self._rests_until - asyncio.get_running_loop().time())
 
     def close(self) -> None:
         """Take no more requests; `run` ends when those that wait have their answers."""
@@ -191,6 +208,10 @@ class Pipeline:
                 _stop(batch)
                 raise
         return len(batch)
+
+    def _rest_after(self, items: list[_Waiting]) -> None:
+        if self.rest_seconds and sum(_size(item.request) for item in items) >= LARGE:
+            self._rests_until = asyncio.get_running_loop().time() + self.rest_seconds
 
     async def _process(self, items: list[_Waiting], contended_max: int = CONTENDED_MAX) -> None:
         batch: Batch | None = None
@@ -227,6 +248,7 @@ class Pipeline:
         self.tally.committed(batch.events, len(items), (self._clock.monotonic() - began_on) / MICROS)
         self._act(batch)
         self._reach("batch.published")
+        self._rest_after(items)
         _settle(items, answers)
 
     def _begin(self, tx: Transaction) -> Batch:
@@ -256,6 +278,10 @@ class Pipeline:
             world.dispatch(batch.jobs)
         for run_id in batch.ended:
             world.run_ended(run_id)
+
+
+def _size(request: Request) -> int:
+    return len(request.reports) if isinstance(request, Record) else 1
 
 
 async def _answer(batch: Batch, request: Request) -> Any:

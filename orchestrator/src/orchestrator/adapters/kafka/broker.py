@@ -20,6 +20,7 @@ from orchestrator.adapters.kafka.dead_letters import Copy
 from orchestrator.adapters.kafka.producer import Fault, Records
 from orchestrator.adapters.kafka.properties import without_secrets
 from orchestrator.adapters.kafka.readers import Readers
+from orchestrator.adapters.kafka.spread import Spread
 from orchestrator.adapters.kafka.topics import prepare
 from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.errors import Unavailable
@@ -40,8 +41,9 @@ class KafkaBroker:
         self._config = config
         self._topics = config.topics
         self._partitions = partitions
+        self._spreads: dict[str, Spread] = {}
+        """By topic."""
         self._letter_partitions = partitions.get(config.topics.dead_letters, 1)
-        self._next_partition = 0
         self._readers = Readers(config)
         self._backlog = Backlog(config)
         self._inboxes: dict[str, KafkaInbox] = {}
@@ -53,8 +55,8 @@ class KafkaBroker:
                 # Joins the groups, and finds out about properties that no consumer takes.
                 _ = self.results, self.heartbeats
         except BaseException:
-            self._records.close()
-            self._letters.close()
+            self._records.stop()
+            self._letters.stop()
             raise
 
     @property
@@ -77,6 +79,11 @@ class KafkaBroker:
         if topic not in self._inboxes:
             self._inboxes[topic] = KafkaInbox(self._config, topic)
         return self._inboxes[topic]
+
+    def _spread(self, topic: str) -> Spread:
+        if topic not in self._spreads:
+            self._spreads[topic] = Spread(self._partitions.get(topic, 1))
+        return self._spreads[topic]
 
     def send(
         self,
@@ -120,9 +127,7 @@ class KafkaBroker:
         for job in jobs:
             topic = routes.get(job.action, "")
             name = topic or shared
-            # By turns: a partitioner puts a burst without keys on one partition, and one with keys wherever it falls.
-            self._next_partition += 1
-            partition = self._next_partition % self._partitions.get(name, 1)
+            partition = self._spread(name).choose(job.action)
 
             def answered(partition: int, offset: int, fault: Fault | None, job: Job = job, topic: str = topic) -> None:
                 acknowledged(job, topic, partition, offset, fault)
@@ -175,8 +180,7 @@ class KafkaBroker:
     async def close(self) -> None:
         """Commit what is done, leave the groups, wait a moment for what is under way."""
         await asyncio.gather(*(inbox.close() for inbox in self._inboxes.values()))
-        await asyncio.to_thread(self._records.close)
-        await asyncio.to_thread(self._letters.close)
+        await asyncio.gather(self._records.close(), self._letters.close())
 
     async def _write(self, copies: Iterable[Copy], about: str, partition: int) -> None:
         """Write the first of the copies, each smaller than the one before, that the cluster takes."""

@@ -1,10 +1,13 @@
-"""Records out: handed over in the event loop, acknowledged on a thread, told to the loop in batches."""
+"""Records out: handed over in the event loop, which also collects their acknowledgements, many at a time.
+
+There is no thread for it: one that waits for acknowledgements wakes up for each, and takes the interpreter from the
+loop every time.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -15,7 +18,12 @@ from orchestrator.adapters.kafka.config import DELIVERY_SECONDS, RECORD_BYTES_MA
 
 _log = logging.getLogger(__name__)
 
-_POLL_SECONDS: Final = 0.05
+_COLLECT_SECONDS: Final = 0.01
+"""How often acknowledgements are collected while records are under way."""
+_IDLE_SECONDS: Final = 1.0
+"""How often the client is looked after while none is."""
+_FLUSH_SECONDS: Final = 1.0
+"""How long what is under way is waited for at the end."""
 _QUEUE_MAX: Final = 500_000
 """Records that wait for their acknowledgement; further ones are not taken, and sent later from their rows."""
 _TOO_LARGE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
@@ -39,7 +47,7 @@ _Answer = tuple[Acknowledged, int, int, Fault | None]
 
 
 class Records:
-    """A producer with its thread."""
+    """A producer. Used in the event loop only."""
 
     def __init__(self, config: KafkaConfig, *, singly: bool = False, delivery_seconds: int = DELIVERY_SECONDS) -> None:
         self._config = config
@@ -67,8 +75,9 @@ class Records:
         """Sends what was refused in company once more, by itself."""
         self._answers: list[_Answer] = []
         self._closing = False
-        self._thread = threading.Thread(target=self._serve, name="kafka-producer", daemon=True)
-        self._thread.start()
+        self._under_way = 0
+        self._collect_at = self._loop.time() + _IDLE_SECONDS
+        self._timer = self._loop.call_at(self._collect_at, self._collect)
 
     def send(
         self,
@@ -101,15 +110,21 @@ class Records:
             return Fault(str(error))
         except KafkaException as error:
             return _fault_of(error.args[0])
+        self._under_way += 1
+        self._collect_in(_COLLECT_SECONDS)
         return None
 
-    def close(self) -> None:
-        """Wait a moment for what is under way, then stop."""
+    def stop(self) -> None:
+        """Collect no more."""
         self._closing = True
-        self._thread.join()
-        self._producer.flush(_POLL_SECONDS * 20)
+        self._timer.cancel()
+
+    async def close(self) -> None:
+        """Wait a moment for what is under way, then stop."""
+        self.stop()
+        await asyncio.to_thread(self._producer.flush, _FLUSH_SECONDS)
         if self._alone is not None:
-            self._alone.close()
+            await self._alone.close()
 
     def _send_alone(
         self,
@@ -129,21 +144,21 @@ class Records:
         if fault is not None:
             on_acknowledged(-1, -1, fault)
 
-    def _serve(self) -> None:
-        while not self._closing:
-            self._producer.poll(_POLL_SECONDS)
-            if self._answers:
-                answers, self._answers = self._answers, []
-                try:
-                    self._loop.call_soon_threadsafe(_tell, answers)
-                except RuntimeError:
-                    # The loop has ended; so will this.
-                    return
+    def _collect_in(self, seconds: float) -> None:
+        when = self._loop.time() + seconds
+        if self._collect_at > when:
+            self._timer.cancel()
+            self._collect_at = when
+            self._timer = self._loop.call_at(when, self._collect)
 
-
-def _tell(answers: list[_Answer]) -> None:
-    for acknowledged, partition, offset, fault in answers:
-        acknowledged(partition, offset, fault)
+    def _collect(self) -> None:
+        self._producer.poll(0)
+        answers, self._answers = self._answers, []
+        self._under_way -= len(answers)
+        self._collect_at = self._loop.time() + (_COLLECT_SECONDS if self._under_way else _IDLE_SECONDS)
+        self._timer = self._loop.call_at(self._collect_at, self._collect)
+        for acknowledged, partition, offset, fault in answers:
+            acknowledged(partition, offset, fault)
 
 
 def _fault_of(error: KafkaError) -> Fault:
