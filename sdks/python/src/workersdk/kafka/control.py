@@ -39,11 +39,13 @@ class Control:
     ) -> None:
         self._topic = config.topics.control
         self._jobs_topics = sorted({config.topic_of(action) for action in actions})
+        self._results_topic = config.topics.results
         self._logger = logger
         self._on_cancel = on_cancel
         self._quiet = Quiet(logger)
         self._consumer = Consumer(config.consumer(client_id, config.group_of(GROUP_OF), self._quiet))
         self._is_reading = False
+        self.result_partitions = 0  # how many partitions results may go to; 0 when that is not known
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="workersdk-control", daemon=True)
 
@@ -58,6 +60,8 @@ class Control:
                 jobs = self._consumer.list_topics(topic, LOOK_S).topics[topic]
                 if jobs.error is not None:
                     return f"topic {topic}: {jobs.error.str()}"
+            results = self._consumer.list_topics(self._results_topic, LOOK_S).topics[self._results_topic]
+            self.result_partitions = len(results.partitions)
             self._is_reading = self._begin()
         except KafkaException as error:
             return self._quiet.reason or str(error.args[0].str())

@@ -2,7 +2,8 @@
 
 Rule 1: a place is given back when the result is written, not when it has arrived; but results that do not arrive hold
         places once there are too many of them, so that an outage does not fill the memory.
-Rule 2: results of one turn of the event loop go out together.
+Rule 2: results of one turn of the event loop go out together. After many of them those of the next few milliseconds do:
+        a request costs more than what is in it. Their places are free meanwhile.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ LOST_IS_TOLD_AFTER_S: Final = 1.0
 LOOK_AGAIN_S: Final = 0.5
 QUIET_S: Final = 1.0
 LEAVE_GROUPS_S: Final = 3.0
+MANY: Final = 8
+REST_S: Final = 0.005
 
 
 class KafkaSession(Life):
@@ -67,7 +70,9 @@ class KafkaSession(Life):
         self._cancelled: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._ready: list[Outcome] = []  # results of this turn of the loop
         self._free = 0  # places of this turn of the loop
+        self._freeing: asyncio.Handle | None = None
         self._flushing: asyncio.Handle | None = None
+        self._rests_until = 0.0  # when results are sent again
         self._unsent_count = 0
         self._unsent_bytes = 0
         self._held = 0  # places that are held back until results have arrived
@@ -119,6 +124,7 @@ class KafkaSession(Life):
                 self._logger.warning("cannot reach %s (%s); retrying", self._address, missing)
                 is_told = True
             await asyncio.sleep(LOOK_AGAIN_S)
+        self._sender.share(self._control.result_partitions)
 
     async def _beat(self) -> None:
         await self._heartbeats.run()
@@ -151,7 +157,7 @@ class KafkaSession(Life):
         self._is_taking = False
 
     async def _flush(self) -> None:
-        self._flush_turn()
+        self._send_ready()
         while self._unsent_count:
             await self._sender.wait_sent()
 
@@ -170,8 +176,9 @@ class KafkaSession(Life):
         self._control.stop()
         for consumer in self._consumers:
             consumer.stop()
-        if self._flushing is not None:
-            self._flushing.cancel()
+        for handle in (self._freeing, self._flushing):
+            if handle is not None:
+                handle.cancel()
         if self._telling is not None:
             self._telling.cancel()
         self._sender.close()
@@ -238,18 +245,30 @@ class KafkaSession(Life):
             self._slots.give_back_all()
         else:
             self._free += 1
-        if self._flushing is None:
-            self._flushing = self._loop.call_soon(self._flush_turn)
+        if self._freeing is None:
+            self._freeing = self._loop.call_soon(self._end_turn)
 
-    def _flush_turn(self) -> None:
-        """Send the results of this turn of the loop, then give back the places."""
-        self._flushing = None
-        ready, self._ready = self._ready, []
-        for outcome in ready:
-            self._send(outcome)
+    def _end_turn(self) -> None:
+        """Send the results of this turn of the loop, unless sending rests; then give back the places."""
+        self._freeing = None
+        if self._flushing is None and self._ready:
+            rest = self._rests_until - self._loop.time()
+            if rest > 0:
+                self._flushing = self._loop.call_later(rest, self._send_ready)
+            else:
+                self._send_ready()
         self._held += self._free
         self._free = 0
         self._let_go_of_places()
+
+    def _send_ready(self) -> None:
+        self._flushing = None
+        ready, self._ready = self._ready, []
+        if len(ready) >= MANY:
+            self._rests_until = self._loop.time() + REST_S
+        self._sender.turn()
+        for outcome in ready:
+            self._send(outcome)
 
     def _send(self, outcome: Outcome) -> None:
         job = outcome.job
