@@ -233,7 +233,7 @@ def test_many_are_discarded_part_by_part(api: Api) -> None:
 @pytest.mark.parametrize("verb", ["redrive", "discard"])
 def test_who_means_all_has_to_say_so(api: Api, verb: str) -> None:
     fail(api)
-    problem = check_problem(api.post(f"/dead-letters/{verb}"), 400, "parameter-invalid")
+    problem = check_problem(api.post(f"/dead-letters/{verb}"), 422, "filter-missing")
     assert problem["errors"][0]["field"] == "all"
     assert len(api.get("/dead-letters").json()) == 1
     assert api.post(f"/dead-letters/{verb}?all=true").json()["settled"] == 1

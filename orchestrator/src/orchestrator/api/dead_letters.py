@@ -7,8 +7,8 @@ from falcon.asgi import Request, Response
 from orchestrator.api import http
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.model.dead_letter import DeadLetterState, error_type_of
-from orchestrator.model.errors import DeadLetterNotFound
-from orchestrator.model.problem import ParameterInvalid
+from orchestrator.model.errors import DeadLetterNotFound, FieldError
+from orchestrator.model.problem import FilterMissing, ParameterInvalid
 from orchestrator.pages import render
 from orchestrator.ports.queries import LetterFilter
 
@@ -88,7 +88,8 @@ async def _many(req: Request, orchestrator: Orchestrator) -> tuple[LetterFilter,
     if meant not in ("true", "false"):
         raise ParameterInvalid.of("all", f"{meant!r} is not known", "send true or false")
     if which == LetterFilter() and meant != "true":
-        raise ParameterInvalid.of("all", "no filter is given", "send all=true to settle every open dead letter")
+        mend = "send one, or all=true to settle every open dead letter"
+        raise FilterMissing("all: no filter is given", [FieldError("all", "no filter is given", mend)])
     most = orchestrator.limits.letters_per_call_max
     return which, http.integer(req, "limit", most, 1, most), await _cursor(req, orchestrator)
 

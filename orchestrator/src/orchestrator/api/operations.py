@@ -387,7 +387,7 @@ OPERATIONS: Final = (
         "dead letters",
         "Redrive many dead letters, the newest first, each in its own run",
         (Answer(200, "What was done, and where to go on", LettersSettled),),
-        (400, 403, 503),
+        (400, 403, 422, 503),
         (*_LETTERS, _ALL_LETTERS, _LETTERS_LIMIT, _LETTERS_CURSOR),
     ),
     Operation(
@@ -397,7 +397,7 @@ OPERATIONS: Final = (
         "dead letters",
         "Discard many dead letters, the newest first; their runs stay failed",
         (Answer(200, "What was done, and where to go on", LettersSettled),),
-        (400, 403, 503),
+        (400, 403, 422, 503),
         (*_LETTERS, _ALL_LETTERS, _LETTERS_LIMIT, _LETTERS_CURSOR),
     ),
     Operation(

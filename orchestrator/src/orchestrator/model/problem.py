@@ -38,6 +38,14 @@ class ParameterInvalid(InvalidRequest):
         return cls(f"{name}: {reason}", [FieldError(name, reason, mend)])
 
 
+class FilterMissing(InvalidRequest):
+    """A call for many says neither which it means nor, by ``all=true``, that it means all of them."""
+
+    code = "filter-missing"
+    title = "It is not said which are meant"
+    http_status = 422
+
+
 class HostRefused(OrchestratorError):
     """The Host or the Origin of a request is not this orchestrator's: a web page somewhere else may be behind it."""
 
