@@ -131,6 +131,21 @@ async def test_a_worker_that_comes_to_another_process_goes_on_there(site: Site) 
         assert [ref.job_id for ref in (await worker.heartbeat(job)).unknown] == [job["jobId"]]
 
 
+async def test_a_worker_that_names_the_job_of_another_one_changes_nothing(site: Site) -> None:
+    async with site.process() as orchestrator:
+        await define(orchestrator, {"action": "a"})
+        worker, other = HttpWorker(orchestrator, "w", "a"), HttpWorker(orchestrator, "other", "b")
+        run_id = await trigger(orchestrator)
+        (job,) = await worker.jobs()
+        assert not (await worker.heartbeat(job)).unknown
+        assert [ref.job_id for ref in (await other.heartbeat(job)).unknown] == [job["jobId"]]
+        answer = await worker.heartbeat(job)
+        assert not [*answer.unknown, *answer.cancelled]
+        assert [lease.worker for lease in orchestrator.gateway.in_hand("w")] == ["w"]
+        await worker.exchange(done(job))
+        assert (await ended(orchestrator, run_id)).status == "COMPLETED"
+
+
 async def test_signs_of_life_at_another_process_keep_the_job(site: Site) -> None:
     """The process that handed it out hears nothing for longer than the lease."""
     async with site.process() as here, site.process() as there:

@@ -155,7 +155,7 @@ class Feeding:
         for beat in await self._signs.renew(beats):
             refused.add((f"{beat.run_id}:{beat.step}", beat.attempt))
             lease = self._leases.get((beat.run_id, beat.step))
-            if lease is not None and lease.job.attempt == beat.attempt:
+            if lease is not None and lease.job.attempt == beat.attempt and lease.worker == beat.worker:
                 self._gateway.take_back(beat.run_id, beat.step, beat.attempt)
         return refused
 
