@@ -177,17 +177,7 @@ async def _open_parts(settings: Settings, plans: Plans, stack: AsyncExitStack) -
     stack.push_async_callback(database.close)
     route: Route | None = None
     if settings.kafka:
-        config = KafkaConfig(
-            servers=settings.kafka,
-            topics=Topics().prefixed(settings.kafka_prefix),
-            prefix=settings.kafka_prefix,
-            mode=settings.topics,
-            start_seconds=settings.start_seconds,
-            partitions=settings.partitions,
-            replication=settings.replication,
-            properties=settings.kafka_properties,
-            routes={action: settings.kafka_prefix + topic for action, topic in settings.kafka_routes.items()},
-        )
+        config = kafka_config(settings)
         roles = settings.role_set
         duties: Duties = NoDuty()
         if Role.TIMERS in roles:
@@ -219,6 +209,21 @@ def _open_hints(settings: Settings) -> Hints | None:
             connect_seconds_max=limits.redis_connect_seconds_max,
             rest_seconds=limits.redis_rest_seconds,
         )
+    )
+
+
+def kafka_config(settings: Settings) -> KafkaConfig:
+    """Give what the settings say about Kafka."""
+    return KafkaConfig(
+        servers=settings.kafka,
+        topics=Topics().prefixed(settings.kafka_prefix),
+        prefix=settings.kafka_prefix,
+        mode=settings.topics,
+        start_seconds=settings.start_seconds,
+        partitions=settings.partitions,
+        replication=settings.replication,
+        properties=settings.kafka_properties,
+        routes={action: settings.kafka_prefix + topic for action, topic in settings.kafka_routes.items()},
     )
 
 

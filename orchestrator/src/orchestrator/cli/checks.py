@@ -15,6 +15,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from orchestrator.cli.failure import Failure, NoAnswer
+from orchestrator.cli.finding import Check
+from orchestrator.cli.reach import check_parts
 from orchestrator.cli.rest import Answer, Orchestrator
 from orchestrator.model.limits import MIB
 
@@ -37,15 +39,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     url_is_chosen: bool
     port: int
     data: Path
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One finding."""
-
-    name: str
-    state: Literal["OK", "WARN", "FAIL"]
-    found: str
-    fix: str = ""
+    config: Path | None = None
+    """The settings file of the server that would be started here."""
 
 
 def check_all(place: Place) -> list[Check]:
@@ -61,7 +56,7 @@ def check_all(place: Place) -> list[Check]:
         _lock(place.data),
         _disk(place.data),
     ]
-    checks += [_port(place.port), ready]
+    checks += [*check_parts(place.config), _port(place.port), ready]
     if answer is not None:
         checks += [_clock(answer), _workers(server)]
     return checks

@@ -35,8 +35,7 @@ def prepare(config: KafkaConfig) -> dict[str, int]:
     """
     refusals: list[KafkaError] = []
     admin = AdminClient(config.client("admin", {"error_cb": refusals.append}))
-    kinds = {name: kind for kind, name in msgspec.structs.asdict(config.topics).items()}
-    kinds |= dict.fromkeys(config.routes.values(), "jobs")
+    kinds = _kinds(config)
     found = _wait_for(admin, config, refusals)
     missing = {name: kind for name, kind in kinds.items() if name not in found}
     if missing and config.mode == "check":
@@ -47,8 +46,37 @@ def prepare(config: KafkaConfig) -> dict[str, int]:
     return found
 
 
+def find_missing(config: KafkaConfig) -> list[str]:
+    """Name the topics that are not there, and make none. Blocks: call it on a thread.
+
+    Raises:
+        Unavailable: the cluster does not answer within ``start_seconds``, or refuses this client, or the client does
+            not take its properties.
+    """
+    refusals: list[KafkaError] = []
+    try:
+        admin = AdminClient(config.client("admin", {"error_cb": refusals.append}))
+    except (KafkaException, TypeError, ValueError) as error:
+        first = error.args[0] if error.args else error
+        reason = first.str() if isinstance(first, KafkaError) else str(first)
+        raise Unavailable(
+            f"Kafka's client does not take its properties: {without_secrets(reason, config.properties)}"
+        ) from None
+    found = _wait_for(admin, config, refusals)
+    return [name for name in _kinds(config) if name not in found]
+
+
+def _kinds(config: KafkaConfig) -> dict[str, str]:
+    """Give the names of all topics, and what each is for."""
+    kinds = {name: kind for kind, name in msgspec.structs.asdict(config.topics).items()}
+    return kinds | dict.fromkeys(config.routes.values(), "jobs")
+
+
 def _wait_for(
-    admin: AdminClient, config: KafkaConfig, refusals: list[KafkaError], wanted: set[str] | None = None
+    admin: AdminClient,
+    config: KafkaConfig,
+    refusals: list[KafkaError],
+    wanted: set[str] | None = None,
 ) -> dict[str, int]:
     """Wait until the cluster answers, and has what is wanted. One that refuses us is not asked again."""
     deadline = monotonic() + config.start_seconds
