@@ -35,6 +35,7 @@ def main(part: float) -> None:
         if message is None:
             while held:
                 count += _repeat(producer, topic, held.pop())
+                print(f"repeated {count}", flush=True)
         elif message.error() is None and chance.random() < part:
             held.append(message)
             chance.shuffle(held)

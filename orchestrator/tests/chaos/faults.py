@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from collections import deque
 from time import monotonic, sleep
 
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from orchestrator.adapters.kafka.config import GROUP
@@ -200,14 +202,32 @@ def results_again(stage: Stage, times: int = 2, after: int = 60) -> None:
         stage.answered(after)
         for replica in stage.parts.replicas:
             replica.stop()
-        admin = AdminClient({"bootstrap.servers": stage.parts.kafka.url})
-        for future in admin.delete_consumer_groups(groups, request_timeout=30).values():
-            future.result()
+        until(lambda: _are_forgotten(stage, groups), READY_SECONDS, look=0.5)
         stage.note("all results delivered again from offset 0")
         for replica in stage.parts.replicas:
             replica.start()
         stage.parts.wait_until_ready()
         stage.answered(20)
+
+
+def results_repeated(stage: Stage, runs: int) -> None:
+    """Let runs go by while a part of all results is written again, late and out of order."""
+    stage.answered(runs)
+    for worker in stage.parts.workers:
+        if counts := re.findall(r"repeated (\d+)", worker.said()):
+            stage.note("results written again", int(counts[-1]))
+
+
+def _are_forgotten(stage: Stage, groups: list[str]) -> bool:
+    """Delete consumer groups; False while one of them has a member that has not left yet."""
+    admin = AdminClient({"bootstrap.servers": stage.parts.kafka.url})
+    for future in admin.delete_consumer_groups(groups, request_timeout=30).values():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+                return False
+    return True
 
 
 # --- Redis -----------------------------------------------------------------------------------------------------------
@@ -310,12 +330,15 @@ def rolling_restart(stage: Stage, times: int = 2) -> None:
 
 
 def every_part_killed(stage: Stage, runs: int) -> None:
-    """Kill each replica, each worker, the broker and the database in turn, until all runs were asked for."""
+    """Kill each replica, worker, the broker and the database by turns, until all runs were asked for; once at least."""
     parts = stage.parts
-    turns = [*parts.replicas, *parts.workers, None, *parts.replicas, *parts.workers, "postgres"]
-    while not stage.clients.is_done:
+    turns: list[Child | str | None] = [None, "postgres"]
+    for place, child in enumerate([*parts.replicas, *parts.workers]):
+        turns.insert(place * 2, child)
+    is_first = True
+    while is_first or not stage.clients.is_done:
         for target in turns:
-            if stage.clients.is_done:
+            if stage.clients.is_done and not is_first:
                 return
             if isinstance(target, Child):
                 stage.note("replica killed" if target in parts.replicas else "worker killed")
@@ -328,4 +351,5 @@ def every_part_killed(stage: Stage, runs: int) -> None:
                 stage.note("PostgreSQL killed")
                 parts.postgres.kill()
                 parts.postgres.start(READY_SECONDS)
-            sleep(stage.random.uniform(0.5, 2.0))
+            sleep(stage.random.uniform(2.0, 5.0))
+        is_first = False

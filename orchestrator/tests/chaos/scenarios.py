@@ -11,8 +11,8 @@ from tests.chaos import faults, kinds
 from tests.chaos.kinds import Kind
 from tests.chaos.stage import Stage, failpoints_with, plays
 
-POISONED: Final[tuple[Kind, ...]] = ("poison", "poison", *("plain", "slow") * 10_000)
-"""Two pills, and then neighbours only."""
+POISONED: Final[tuple[Kind, ...]] = ("plain", "poison", "poison", *("plain", "slow") * 10_000)
+"""Two pills, and then neighbours only; runs are numbered from 1."""
 CHECKS: Final = ("batch.committed", "batch.published")
 """Where a failure cannot be told to anybody: the process ends."""
 HAS_REDIS: Final = "redis" in Settings.__struct_fields__
@@ -75,7 +75,7 @@ def scenarios(runs: int) -> list[Scenario]:
         Scenario(
             "repeats",
             "results repeated and out of order (20 %)",
-            lambda stage: stage.answered(600, 120),
+            plays(faults.results_repeated, 600),
             per_second=40,
             stage={"repeats": 0.2, "echo": 0.2},
         ),
