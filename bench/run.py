@@ -76,7 +76,7 @@ async def until_ready(port: int, server: subprocess.Popen[bytes]) -> None:
     """Wait until a server takes requests."""
     deadline = time.monotonic() + 60
     while True:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, EOFError):
             status, _ = await Connection(HOST, port).request("GET", "/health/ready")
             if status == 200:
                 return
