@@ -99,7 +99,7 @@ def installation(folder: Path, *, actions: int, servers: int = 1, partitions: in
             try:
                 asyncio.run(until_ready(port, server))
             except RuntimeError as error:
-                raise RuntimeError((folder / f"server-{port}.log").read_text()) from error
+                raise RuntimeError(f"{error}\n{(folder / f'server-{port}.log').read_text()}") from error
             pids["server"].append(server.pid)
         worker = [sys.executable, str(HERE / "worker.py"), broker.url, str(actions)]
         pids["worker"].append(running.enter_context(_process(worker, folder / "worker.log", {})).pid)

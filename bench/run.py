@@ -81,7 +81,7 @@ async def until_ready(port: int, server: subprocess.Popen[bytes]) -> None:
             if status == 200:
                 return
         if server.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError("the server did not start")
+            raise RuntimeError(f"the server did not start: {server.poll()}")
         await asyncio.sleep(0.02)
 
 

@@ -56,11 +56,19 @@ class Backlog:
 
     def _done(self, topic: str) -> dict[int, int]:
         group = f"{self._group}.{topic}"
+        if not self._is_there(group):
+            return {}
         asked = self._admin.list_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(group)], request_timeout=CALL_SECONDS
         )
         places = asked[group].result().topic_partitions
         return {place.partition: place.offset for place in places if place.topic == topic and place.offset >= 0}
+
+    def _is_there(self, group: str) -> bool:
+        """Whether a group has begun. On a new cluster that has no coordinator yet, to ask for its offsets may crash
+        librdkafka 2.x, and the process with it."""
+        listed = self._admin.list_consumer_groups(request_timeout=CALL_SECONDS).result()
+        return any(one.group_id == group for one in listed.valid or ())
 
     def _bounds(self, places: list[TopicPartition], which: Any) -> dict[int, int]:
         asked = self._admin.list_offsets(dict.fromkeys(places, which), request_timeout=CALL_SECONDS)
