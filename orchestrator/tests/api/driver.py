@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import unquote_to_bytes
+
+from msgspec.structs import replace
 
 from orchestrator.api.app import make_app
 from orchestrator.api.http import CALLER
@@ -88,8 +91,9 @@ class Caller:
 class Api:
     """An orchestrator in memory with its application in front, in an event loop of its own."""
 
-    def __init__(self, limits: Limits | None = None, hosts: str = "") -> None:
-        settings = Settings(memory=True, limits=limits or Limits(), hosts=hosts)
+    def __init__(self, limits: Limits | None = None, hosts: str = "", data: Path | None = None) -> None:
+        kept = Settings(memory=True) if data is None else Settings(data=data)
+        settings = replace(kept, limits=limits or Limits(), hosts=hosts)
         self._runner = asyncio.Runner()
         self._stack = contextlib.AsyncExitStack()
         self.orchestrator: Orchestrator = self.run(self._stack.enter_async_context(open_orchestrator(settings)))

@@ -69,6 +69,7 @@ async def test_every_failpoint_is_met(
         # Nobody does this one: it is noted as sent, and looked for among those that were taken.
         await trigger(orchestrator)
         until = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        await orchestrator.life.figures.look()
         while unmet() and asyncio.get_running_loop().time() < until:
             if unmet() == ["outbox.send_again"]:
                 await _lose(orchestrator)

@@ -77,7 +77,7 @@ async def test_a_broker_that_is_away_is_told_of_and_keeps_nobody_from_work(site:
         async def away() -> int:
             raise Unavailable("Kafka does not say what waits")
 
-        orchestrator.life.readiness._probes = {**orchestrator.life.readiness._probes, "kafka": away}
+        orchestrator.life.readiness._looks["kafka"]._ask = away
         await eventually(lambda: _kafka_is(orchestrator, "down"))
         await orchestrator.life.check_ready()
 

@@ -17,6 +17,7 @@ from orchestrator.adapters.postgres.outbox import PostgresOutbox
 from orchestrator.adapters.postgres.queries import PostgresQueries
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.model.dead_letter import DeadLetterState
+from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
 from orchestrator.model.status import RunStatus
 from orchestrator.model.times import Duration, Time
@@ -205,6 +206,10 @@ async def test_every_other_read(large: PostgresDatabase, monkeypatch: pytest.Mon
     await queries.details(run_id)
     await queries.versions("flow-0")
     await queries.workflows()
+    counts = await queries.count(Limits().metrics_rows_max)
+    assert sum(counts.jobs.values()) == sum(counts.runs.values()) == Limits().metrics_rows_max
+    assert counts.dead_letters == min(RUNS // 40, Limits().metrics_rows_max)
+    assert counts.oldest_pending is not None
     assert await queries.dead_letter(f"{run_id}:0:1") is not None
     for workflow_id in (None, "flow-7"):
         for action in (None, "a3"):

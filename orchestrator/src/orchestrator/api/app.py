@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -15,9 +14,10 @@ from falcon.asgi import Request, Response
 from orchestrator.api import http
 from orchestrator.api.dead_letters import DeadLetter, DeadLetters, DiscardMany, Groups, Redrive, RedriveMany
 from orchestrator.api.health import Live, Ready
-from orchestrator.api.metrics import Metrics, Requests
+from orchestrator.api.metrics import Metrics
 from orchestrator.api.openapi import document
 from orchestrator.api.runs import Cancel, Events, Run, Runs
+from orchestrator.api.served import Served
 from orchestrator.api.workers import Drain, Exchange, Heartbeat, Worker, Workers
 from orchestrator.api.workflows import Trigger, Version, Versions, Workflow, Workflows
 from orchestrator.app.orchestrator import Orchestrator
@@ -47,8 +47,8 @@ def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None) -> Asgi:
         hosts: names under which this server may be called; None takes any. A server on a loopback address takes only
             its own names, so that no web page elsewhere can reach it by a name that was bent to it (DNS rebinding).
     """
-    requests: Requests = Counter()
-    middleware: list[Any] = [_Guard(hosts), _Answers(orchestrator, requests)]
+    served = Served()
+    middleware: list[Any] = [_Answers(orchestrator, served), _Guard(hosts)]
     app = falcon.asgi.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
@@ -79,7 +79,7 @@ def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None) -> Asgi:
         "/dead-letters/{letter_id}/redrive": Redrive(orchestrator),
         "/health/live": Live(orchestrator),
         "/health/ready": Ready(orchestrator),
-        "/metrics": Metrics(orchestrator, requests),
+        "/metrics": Metrics(orchestrator, served),
         "/errors/{code}": _Errors(),
         "/openapi.json": _OpenApi(),
         "/assets/{name}": _Assets(),
@@ -165,15 +165,17 @@ class _Guard:
 class _Answers:
     """Counts answers, and closes connections when the process goes: one that is kept would break."""
 
-    def __init__(self, orchestrator: Orchestrator, requests: Requests) -> None:
+    def __init__(self, orchestrator: Orchestrator, served: Served) -> None:
         self._life = orchestrator.life
-        self._requests = requests
+        self._served = served
+
+    async def process_request(self, req: Request, resp: Response) -> None:
+        """Note when the request came."""
+        self._served.begin(req)
 
     async def process_response(self, req: Request, resp: Response, resource: object, req_succeeded: bool) -> None:  # noqa: FBT001 - Falcon's
         """Count the answer; close the connection with it."""
-        # A route and no path, a method that has one: callers must not choose how many counters there are.
-        route = req.uri_template or "none"
-        self._requests[req.method if resource is not None else "any", route, str(resp.status_code)] += 1
+        self._served.end(req, resp, found=resource is not None)
         if self._life.is_leaving:
             resp.set_header("Connection", "close")
 

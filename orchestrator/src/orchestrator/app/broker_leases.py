@@ -63,6 +63,8 @@ class BrokerLeases:
         self._ends: Mapping[tuple[str, int], int] = {}
         """Where the topics ended at the last look."""
         self._looked_on = clock.monotonic()
+        self.lost = 0
+        """Jobs that the broker had acknowledged and lost."""
         self._trusted_from: int | None = None
         """From when on, by the monotonic clock, silence is the worker's own; None while nothing is known."""
 
@@ -137,6 +139,7 @@ class BrokerLeases:
         self._looked_on = now_on
         lost = [one for one in suspects if one.offset >= self._ends.get((one.topic, one.partition), one.offset + 1)]
         if lost:
+            self.lost += len(lost)
             _log.warning("the broker has lost %d jobs that it had acknowledged: they are sent again", len(lost))
             await self._outbox.send_again(lost, self._clock.now())
 

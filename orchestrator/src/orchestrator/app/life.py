@@ -14,6 +14,7 @@ from orchestrator.app.broker_leases import BrokerLeases
 from orchestrator.app.demand import Demand
 from orchestrator.app.duties import EveryDuty, NoDuty
 from orchestrator.app.feeding import Feeding
+from orchestrator.app.figures import Figures
 from orchestrator.app.gateway import Gateway
 from orchestrator.app.incoming import Incoming
 from orchestrator.app.lease import Leases
@@ -120,7 +121,7 @@ class Life:
         self.timers = Timers(store, self.pipeline, self.gateway, queue, leases, plans, clock, chance, limits)
         self.timers.keeps_leases = route is None
         self.timers.duties = duties
-        self.readiness = Readiness(_probes(store, route))
+        self.readiness, self.figures = _looks(store, queries, plans, limits, route)
         self.services: list[asyncio.Task[None]] = []
         """What has to run as long as the process does."""
 
@@ -153,6 +154,7 @@ class Life:
         finally:
             self.shut()
             self.readiness.close()
+            self.figures.close()
             for service in services:
                 service.cancel()
             with contextlib.suppress(OrchestratorError):
@@ -199,9 +201,12 @@ class Life:
             raise Unavailable(f"the database is not there: {fault}")
 
 
-def _probes(store: Store, route: Route | None) -> dict[str, Probe]:
-    """Say what each part is asked to find out whether it is there."""
+def _looks(
+    store: Store, queries: Queries, plans: Plans, limits: Limits, route: Route | None
+) -> tuple[Readiness, Figures]:
+    """Make what asks the parts how they are, and what there is."""
     probes: dict[str, Probe] = {"database": partial(store.definition, "", 0)}
-    if route is not None:
-        probes["kafka"] = route.broker.waiting
-    return probes
+    if route is None:
+        return Readiness(probes), Figures(queries, None, None, plans, limits)
+    probes["kafka"] = route.broker.waiting
+    return Readiness(probes), Figures(queries, route.broker, route.outbox, plans, limits)

@@ -52,7 +52,7 @@ from orchestrator.model.view import (
 from orchestrator.model.wire import HeartbeatAnswer, HeartbeatBody
 from orchestrator.ports.clock import Chance, Clock
 from orchestrator.ports.hints import Hints
-from orchestrator.ports.queries import LetterFilter, Queries, RunFilter
+from orchestrator.ports.queries import LetterFilter, Queries, RunFilter, StoreReport
 from orchestrator.ports.queue import JobQueue
 from orchestrator.ports.store import Store
 
@@ -119,6 +119,10 @@ class Orchestrator:
         definition = parse_definition(raw, self.limits)
         answer: Defined = await self.pipeline.submit(Define(definition, digest(definition)))
         return views.workflow_view(answer.version), answer.created
+
+    def store_report(self) -> StoreReport:
+        """Say how the store is for this process."""
+        return self._queries.report()
 
     async def workflows(self) -> list[WorkflowView]:
         """List the latest versions, by id."""

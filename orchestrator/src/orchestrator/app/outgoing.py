@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from functools import partial
 from typing import Final
 
@@ -73,6 +74,10 @@ class Outgoing:
         self._letters: asyncio.Queue[tuple[DeadLetter, Sent | None, int]] = asyncio.Queue()
         """With where their jobs were, and the moment on the monotonic clock."""
         self._refused: asyncio.Queue[Refused] = asyncio.Queue()
+        self.resent: Counter[str] = Counter()
+        """Jobs that were handed over again, by reason."""
+        self.refused = 0
+        """Jobs that the broker will never take."""
 
     # --- what the pipeline asks for (see `pipeline.World`) ---------------------------------------------------------
 
@@ -112,6 +117,7 @@ class Outgoing:
             del self._handed[run_id, step]
 
     def _not_taken(self, refused: list[Refused]) -> None:
+        self.refused += len(refused)
         for one in refused:
             self._refused.put_nowait(one)
 
@@ -179,6 +185,7 @@ class Outgoing:
         rows = await self._outbox.unsent(now, Time(now + RESEND_AFTER), LIMIT)
         rows = [row for row in rows if not self._is_on_its_way(row)]
         if rows:
+            self.resent["unacknowledged"] += len(rows)
             _log.info("%d jobs were not known to be sent, and are sent again", len(rows))
             await pipeline.submit(Requeue(rows), refusable=False)
 
@@ -241,6 +248,7 @@ class Outgoing:
             try:
                 now = self._clock.now()
                 while moved := await self._outbox.misplaced(self._broker.routes, now, LIMIT):
+                    self.resent["misplaced"] += moved
                     _log.info("%d jobs wait on a topic that is not their action's, and are sent again", moved)
             except OrchestratorError as error:
                 _log.error("jobs on topics that are not their action's wait: %s", error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 from orchestrator.engine import run as engine
@@ -17,6 +18,9 @@ from orchestrator.ports.store import Store
 PLANS_KEPT_MAX: Final = 10_000
 """Compiled versions in memory; the one unused for longest goes first and is compiled again when needed."""
 
+ACTIONS_KEPT_MAX: Final = 10_000
+"""Names of their actions in memory."""
+
 
 class Plans:
     """Plans by workflow and version."""
@@ -24,6 +28,8 @@ class Plans:
     def __init__(self) -> None:
         self._plans: OrderedDict[tuple[str, int], tuple[str, Plan]] = OrderedDict()
         """With the digest of the definition: a version that was rolled back is followed by another of its number."""
+        self._actions: dict[str, None] = {}
+        """Of these plans, in the order in which they were compiled."""
 
     def of(self, version: DefinitionVersion) -> Plan:
         """Give the plan of a definition."""
@@ -35,7 +41,16 @@ class Plans:
         self._plans[key] = version.digest, plan
         if len(self._plans) > PLANS_KEPT_MAX:
             self._plans.popitem(last=False)
+        for step in plan.steps.values():
+            self._actions.pop(step.definition.action, None)
+            self._actions[step.definition.action] = None
+        while len(self._actions) > ACTIONS_KEPT_MAX:
+            del self._actions[next(iter(self._actions))]
         return plan
+
+    def actions(self, most: int) -> list[str]:
+        """List actions of workflows that this process has had to do with, those of the latest first."""
+        return list(islice(reversed(self._actions), most))
 
     async def find(self, store: Store, workflow_id: str, version: int) -> Plan:
         """Give the plan that a run follows."""

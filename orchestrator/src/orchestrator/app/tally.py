@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from orchestrator.model.event import Event
+from orchestrator.model.event import AttemptFailed, AttemptLost, Event
 
 SIZES: Final = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0)
 """Upper bounds of the buckets of a batch's requests."""
@@ -36,6 +36,10 @@ class Tally:
     def __init__(self) -> None:
         self.events: Counter[type[Event]] = Counter()
         """Events that were committed, by kind."""
+        self.timed_out = 0
+        """Attempts among those that failed whose time ran out."""
+        self.retries = 0
+        """Attempts that ended badly and have another after them."""
         self.sizes = Distribution(SIZES)
         self.seconds = Distribution(SECONDS)
         self.failed = 0
@@ -43,6 +47,13 @@ class Tally:
 
     def committed(self, events: Iterable[Event], requests: int, seconds: float) -> None:
         """Count a batch."""
-        self.events.update(map(type, events))
+        events = list(events)
+        kinds = Counter(map(type, events))
+        self.events.update(kinds)
+        if AttemptFailed in kinds or AttemptLost in kinds:
+            for event in events:
+                if isinstance(event, AttemptFailed | AttemptLost):
+                    self.retries += event.retry_at is not None
+                    self.timed_out += isinstance(event, AttemptFailed) and event.timed_out
         self.sizes.add(requests)
         self.seconds.add(seconds)

@@ -15,11 +15,13 @@ from orchestrator.model.run import RunId
 class Caller:
     """The connection that a request came on."""
 
-    __slots__ = ("_watchers", "is_there")
+    __slots__ = ("_watchers", "is_there", "waited")
 
     def __init__(self) -> None:
         self.is_there = True
         """False once it is closed, by whichever side: nobody would read an answer."""
+        self.waited = 0.0
+        """Seconds that its requests have waited because that was asked for."""
         self._watchers: set[Callable[[], None]] = set()
 
     def leave(self) -> None:
@@ -47,7 +49,9 @@ async def until(woken: asyncio.Future[bool], seconds: float, caller: Caller | No
         if not woken.done():
             woken.set_result(False)
 
-    timer = asyncio.get_running_loop().call_later(seconds, expire)
+    loop = asyncio.get_running_loop()
+    began_on = loop.time()
+    timer = loop.call_later(seconds, expire)
     if caller is not None:
         caller.watch(expire)
     try:
@@ -56,6 +60,7 @@ async def until(woken: asyncio.Future[bool], seconds: float, caller: Caller | No
         timer.cancel()
         if caller is not None:
             caller.unwatch(expire)
+            caller.waited += loop.time() - began_on
 
 
 class Waits:

@@ -90,6 +90,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     redis_rest_seconds: Seconds = 1.0
     """How long Redis is left alone after a failure, and how often it is asked how it is."""
 
+    # Metrics
+    metrics_seconds: Seconds = 10.0
+    """How long it is good for what the database and Kafka were asked for metrics; more often they are not asked."""
+    metrics_rows_max: Count = 10_000
+    """Open jobs, with their runs, and dead letters that metrics count: as large a number means so many or more."""
+    metrics_actions_max: Count = 100
+    """Actions of which metrics say how many records their workers have before them; those with jobs out come first."""
+
     # Workers
     workers_max: Count = 10_000
     """Registered workers, gone ones included until they are forgotten."""

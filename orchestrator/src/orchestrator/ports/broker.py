@@ -74,6 +74,30 @@ class Stop(msgspec.Struct, frozen=True):
     attempt: int
 
 
+class Lags(msgspec.Struct, frozen=True):
+    """Records that readers have before them, in all partitions."""
+
+    results: int
+    """Results that no process of the orchestrator has done."""
+    heartbeats: int
+    """The same of signs of life."""
+    jobs: Mapping[str, int]
+    """By action: records that the group of its workers has not passed, in the partitions that it ever read. In a topic
+    that actions share, jobs of other actions are among them. An action without a group is left out."""
+
+
+class BrokerReport(msgspec.Struct, frozen=True):
+    """What became of the records that this process has handed over."""
+
+    records_waiting: int
+    """Records that were handed over and of which nothing is known yet."""
+    bytes_waiting: int
+    """Their values."""
+    acknowledged: int
+    failed: int
+    """Records that were given up, or that will never be taken."""
+
+
 class Inbox(Protocol):
     """One topic's records, shared with the other processes of the orchestrator: each record comes to one of them."""
 
@@ -115,6 +139,11 @@ class Broker(Protocol):
     @property
     def routes(self) -> Mapping[str, str]:
         """The actions that have a topic to themselves, with its name as in `Sent`."""
+        ...
+
+    @property
+    def report(self) -> BrokerReport:
+        """Say how many records are under way, and what became of the others since the process began."""
         ...
 
     def send(
@@ -166,6 +195,14 @@ class Broker(Protocol):
 
     async def waiting(self) -> int:
         """Count the results and signs of life that no process of the orchestrator has done yet, in all partitions.
+
+        Raises:
+            Unavailable: the broker does not say.
+        """
+        ...
+
+    async def lags(self, actions: Collection[str]) -> Lags:
+        """Count what readers have before them.
 
         Raises:
             Unavailable: the broker does not say.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Protocol
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final, Protocol, Self
 
 import msgspec
 
 from orchestrator.model.dead_letter import DeadLetter, DeadLetterState
 from orchestrator.model.definition import DefinitionVersion
 from orchestrator.model.event import Event, Failure
+from orchestrator.model.job import JobState
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId
-from orchestrator.model.status import RunStatus
+from orchestrator.model.status import OPEN_STATUSES, RunStatus
 from orchestrator.model.times import Time
 
 
@@ -81,8 +82,73 @@ class LetterGroup(msgspec.Struct, frozen=True):
     newest: Time
 
 
+class Counts(msgspec.Struct, frozen=True):
+    """What is open. A number as large as the most that was asked for means so many, or more."""
+
+    jobs: Mapping[JobState, int]
+    """Open attempts; those of the runs that began first, where there are more than were asked for."""
+    oldest_pending: Time | None
+    """Since when the longest of those in PENDING waits: since what happened last in its run or to it. Only the first
+    `PENDING_LOOKED_AT` of them are looked at, those of the runs that began first."""
+    runs: Mapping[RunStatus, int]
+    """The runs that these jobs belong to: every one that has not ended has some."""
+    dead_letters: int
+    """Dead letters that wait for a person."""
+
+    @classmethod
+    def of(cls, rows: Iterable[Any]) -> Self:
+        """Read rows of three: ``job`` or ``run`` with a state and a number, ``letters`` with a number, ``pending`` with
+        a time or nothing."""
+        jobs = dict.fromkeys(JobState, 0)
+        runs = dict.fromkeys(OPEN_STATUSES, 0)
+        dead_letters = 0
+        oldest_pending: Time | None = None
+        for kind, state, value in rows:
+            match kind:
+                case "job":
+                    jobs[JobState(state)] = value
+                case "run":
+                    runs[RunStatus(state)] = value
+                case "letters":
+                    dead_letters = value
+                case _:
+                    oldest_pending = value
+        return cls(jobs, oldest_pending, runs, dead_letters)
+
+
+PENDING_LOOKED_AT: Final = 100
+"""See `Counts.oldest_pending`."""
+
+
+class Connections(msgspec.Struct, frozen=True):
+    """The connections of this process to a server, for one use."""
+
+    open: int
+    in_use: int
+    most: int
+    waiting: int
+    """Callers that wait for a free one."""
+
+
+class StoreReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How the store is for this process; what an adapter does not have, it leaves out."""
+
+    connections: Mapping[str, Connections] = {}
+    """By use."""
+    bytes: Mapping[str, int] = {}
+    """What it takes on disk, by file."""
+
+
 class Queries(Protocol):
     """Reads of committed state; each answer is consistent in itself."""
+
+    def report(self) -> StoreReport:
+        """Say how the store is, without asking it."""
+        ...
+
+    async def count(self, most: int) -> Counts:
+        """Count what is open, up to so many of each kind: the answer costs no more than that, however much there is."""
+        ...
 
     async def run(self, run_id: RunId) -> RunRecord | None:
         """Read one run."""

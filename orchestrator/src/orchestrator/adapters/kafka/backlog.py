@@ -5,6 +5,7 @@ And where the topics of jobs end: a job beyond the end is one that the cluster h
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
@@ -12,6 +13,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from orchestrator.adapters.kafka.config import CALL_SECONDS, KafkaConfig
 from orchestrator.model.errors import Unavailable
+from orchestrator.ports.broker import Lags
 
 
 class Backlog:
@@ -19,6 +21,7 @@ class Backlog:
 
     def __init__(self, config: KafkaConfig) -> None:
         self._group = config.group
+        self._config = config
         self._incoming = (config.topics.results, config.topics.heartbeats)
         self._jobs = {"": config.topics.jobs} | {name: name for name in config.routes.values()}
         self._admin = AdminClient(config.client("backlog", {}))
@@ -29,6 +32,37 @@ class Backlog:
             return sum(self._lag(topic) for topic in self._incoming)
         except KafkaException as error:
             raise Unavailable(f"Kafka does not say what waits: {error}") from error
+
+    def lags(self, actions: Collection[str]) -> Lags:
+        """See `ports.broker.Broker.lags`."""
+        try:
+            results, heartbeats = (self._lag(topic) for topic in self._incoming)
+            return Lags(results, heartbeats, self._behind(actions))
+        except KafkaException as error:
+            raise Unavailable(f"Kafka does not say what waits: {error}") from error
+
+    def _behind(self, actions: Collection[str]) -> dict[str, int]:
+        """Count what the groups of workers have before them."""
+        there = self._groups()
+        groups = {action: group for action in actions if (group := self._config.worker_groups + action) in there}
+        # All are asked before the first answer is waited for: the client takes one group a question.
+        asked = {
+            action: self._admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group)], request_timeout=CALL_SECONDS
+            )[group]
+            for action, group in groups.items()
+        }
+        bounds = {topic: self._both_bounds(topic) for topic in {self._config.topic_of(action) for action in asked}}
+        behind: dict[str, int] = {}
+        for action, answer in asked.items():
+            topic = self._config.topic_of(action)
+            firsts, ends = bounds[topic]
+            behind[action] = sum(
+                max(0, ends.get(place.partition, 0) - max(place.offset, firsts.get(place.partition, 0)))
+                for place in answer.result().topic_partitions
+                if place.topic == topic and place.offset >= 0
+            )
+        return behind
 
     def ends(self) -> dict[tuple[str, int], int]:
         """See `ports.broker.Broker.ends`."""
@@ -47,16 +81,14 @@ class Backlog:
 
     def _lag(self, topic: str) -> int:
         """Count what the readers of a topic have not done; of a partition they never read, all that is there."""
-        places = self._places(topic)
         done = self._done(topic)
-        firsts = self._bounds(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        ends = self._bounds(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        firsts, ends = self._both_bounds(topic)
         begun = {partition: max(done.get(partition, 0), first) for partition, first in firsts.items()}
         return sum(max(0, end - begun.get(partition, 0)) for partition, end in ends.items())
 
     def _done(self, topic: str) -> dict[int, int]:
         group = f"{self._group}.{topic}"
-        if not self._is_there(group):
+        if group not in self._groups():
             return {}
         asked = self._admin.list_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(group)], request_timeout=CALL_SECONDS
@@ -64,11 +96,17 @@ class Backlog:
         places = asked[group].result().topic_partitions
         return {place.partition: place.offset for place in places if place.topic == topic and place.offset >= 0}
 
-    def _is_there(self, group: str) -> bool:
-        """Whether a group has begun. On a new cluster that has no coordinator yet, to ask for its offsets may crash
-        librdkafka 2.x, and the process with it."""
+    def _groups(self) -> set[str]:
+        """Name the groups that have begun. On a new cluster that has no coordinator yet, to ask for the offsets of one
+        that has not may crash librdkafka 2.x, and the process with it."""
         listed = self._admin.list_consumer_groups(request_timeout=CALL_SECONDS).result()
-        return any(one.group_id == group for one in listed.valid or ())
+        return {one.group_id for one in listed.valid or ()}
+
+    def _both_bounds(self, topic: str) -> tuple[Mapping[int, int], Mapping[int, int]]:
+        """Say where the partitions of a topic begin and end."""
+        places = self._places(topic)
+        earliest, latest = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        return self._bounds(places, earliest), self._bounds(places, latest)
 
     def _bounds(self, places: list[TopicPartition], which: Any) -> dict[int, int]:
         asked = self._admin.list_offsets(dict.fromkeys(places, which), request_timeout=CALL_SECONDS)

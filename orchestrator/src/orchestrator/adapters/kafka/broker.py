@@ -7,10 +7,12 @@ import logging
 import zlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from operator import add
 from time import monotonic
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException
+from msgspec.structs import astuple
 
 from orchestrator.adapters.kafka import dead_letters
 from orchestrator.adapters.kafka.backlog import Backlog
@@ -27,7 +29,7 @@ from orchestrator.model.errors import Unavailable
 from orchestrator.model.job import Job, job_id
 from orchestrator.model.record import StopRecord, job_headers, job_value
 from orchestrator.model.times import MICROS, Duration
-from orchestrator.ports.broker import Incoming, Refused, Sent, Stop, Taken
+from orchestrator.ports.broker import BrokerReport, Incoming, Lags, Refused, Sent, Stop, Taken
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +65,12 @@ class KafkaBroker:
     def routes(self) -> Mapping[str, str]:
         """See `ports.broker.Broker.routes`."""
         return self._config.routes
+
+    @property
+    def report(self) -> BrokerReport:
+        """See `ports.broker.Broker.report`."""
+        jobs, letters = self._records.report, self._letters.report
+        return BrokerReport(*map(add, astuple(jobs), astuple(letters)))
 
     @property
     def results(self) -> KafkaInbox:
@@ -168,6 +176,10 @@ class KafkaBroker:
     async def waiting(self) -> int:
         """See `ports.broker.Broker.waiting`."""
         return await asyncio.to_thread(self._backlog.count)
+
+    async def lags(self, actions: Collection[str]) -> Lags:
+        """See `ports.broker.Broker.lags`."""
+        return await asyncio.to_thread(self._backlog.lags, actions)
 
     async def ends(self) -> Mapping[tuple[str, int], int]:
         """See `ports.broker.Broker.ends`."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from operator import add
 from typing import Final
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from msgspec.structs import astuple
 
 from orchestrator.adapters.kafka.config import DELIVERY_SECONDS, RECORD_BYTES_MAX, KafkaConfig
+from orchestrator.ports.broker import BrokerReport
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +79,10 @@ class Records:
         self._answers: list[_Answer] = []
         self._closing = False
         self._under_way = 0
+        self._bytes = 0
+        """Of the values that are under way."""
+        self._acknowledged = 0
+        self._failed = 0
         self._collect_at = self._loop.time() + _IDLE_SECONDS
         self._timer = self._loop.call_at(self._collect_at, self._collect)
 
@@ -91,9 +98,11 @@ class Records:
         """Hand a record over; gives a reason when it cannot be taken, else ``on_acknowledged`` is called, once."""
 
         def delivered(error: KafkaError | None, message: Message) -> None:
+            self._bytes -= len(value)
             if error is None:
                 offset = message.offset()
                 place = (message.partition() or 0, -1 if offset is None else offset)
+                self._acknowledged += 1
                 self._answers.append((on_acknowledged, *place, None))
             elif error.code() in _TOO_LARGE and not self._singly:
                 # The cluster measures batches: a small record may have been in large company.
@@ -102,17 +111,29 @@ class Records:
 
                 self._answers.append((again, -1, -1, None))
             else:
+                self._failed += 1
                 self._answers.append((on_acknowledged, -1, -1, _fault_of(error)))
 
         try:
             self._producer.produce(topic, value, key, partition, on_delivery=delivered, headers=headers)
         except BufferError as error:
+            self._failed += 1
             return Fault(str(error))
         except KafkaException as error:
+            self._failed += 1
             return _fault_of(error.args[0])
         self._under_way += 1
+        self._bytes += len(value)
         self._collect_in(_COLLECT_SECONDS)
         return None
+
+    @property
+    def report(self) -> BrokerReport:
+        """See `ports.broker.Broker.report`."""
+        ours = BrokerReport(self._under_way, self._bytes, self._acknowledged, self._failed)
+        if self._alone is None:
+            return ours
+        return BrokerReport(*map(add, astuple(ours), astuple(self._alone.report)))
 
     def stop(self) -> None:
         """Collect no more."""

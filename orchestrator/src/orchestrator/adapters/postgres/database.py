@@ -14,6 +14,7 @@ from orchestrator.adapters.postgres.connect import CONNECT_SECONDS, START_SECOND
 from orchestrator.adapters.postgres.faults import FAILURES, translate
 from orchestrator.adapters.postgres.migrate import migrate
 from orchestrator.model.errors import Unavailable
+from orchestrator.ports.queries import Connections
 
 Connection = PoolConnectionProxy
 
@@ -55,12 +56,47 @@ _SESSION: Final = {
 }
 
 
+class _Lane:
+    """Connections for one use."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self.pool = pool
+        self._waiting = 0
+
+    @property
+    def connections(self) -> Connections:
+        size = self.pool.get_size()
+        return Connections(size, size - self.pool.get_idle_size(), self.pool.get_max_size(), self._waiting)
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[Connection]:
+        """Give a connection that nobody else uses while the block runs."""
+        self._waiting += 1
+        try:
+            connection = await self.pool.acquire(timeout=FREE_SECONDS)
+        except FAILURES as error:
+            raise translate(error) from error
+        finally:
+            self._waiting -= 1
+        try:
+            yield connection
+        finally:
+            # What was done is done; a connection that cannot be given back is replaced by the pool.
+            with suppress(*FAILURES):
+                await self.pool.release(connection)
+
+
 class Database:
     """The server as this process sees it. Every failure comes out as `model.errors.Unavailable`."""
 
     def __init__(self, writers: asyncpg.Pool, readers: asyncpg.Pool) -> None:
-        self._writers = writers
-        self._readers = readers
+        self._writers = _Lane(writers)
+        self._readers = _Lane(readers)
+
+    @property
+    def connections(self) -> dict[str, Connections]:
+        """Say what is in use."""
+        return {"transactions": self._writers.connections, "reads": self._readers.connections}
 
     @classmethod
     async def open(
@@ -93,7 +129,7 @@ class Database:
 
     async def close(self) -> None:
         """Take leave of the server; connections that are still in use after a while are cut off."""
-        for pool in (self._writers, self._readers):
+        for pool in (self._writers.pool, self._readers.pool):
             try:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await pool.close()
@@ -107,7 +143,7 @@ class Database:
         Raises:
             Unavailable: there is no connection, or the commit failed and may have been.
         """
-        async with _taken(self._writers) as connection:
+        async with self._writers.taken() as connection:
             try:
                 await connection.execute("BEGIN")
             except FAILURES as error:
@@ -122,7 +158,7 @@ class Database:
 
     async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         """Read committed rows."""
-        async with _taken(self._readers) as connection:
+        async with self._readers.taken() as connection:
             try:
                 return await connection.fetch(sql, *arguments)
             except FAILURES as error:
@@ -146,20 +182,6 @@ def _pool(url: str, most: int) -> asyncpg.Pool:
 
 async def _nothing(connection: asyncpg.Connection) -> None:
     pass
-
-
-@asynccontextmanager
-async def _taken(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
-    try:
-        connection = await pool.acquire(timeout=FREE_SECONDS)
-    except FAILURES as error:
-        raise translate(error) from error
-    try:
-        yield connection
-    finally:
-        # What was done is done; a connection that cannot be given back is replaced by the pool.
-        with suppress(*FAILURES):
-            await pool.release(connection)
 
 
 def _drop(connection: Connection) -> None:

@@ -13,7 +13,17 @@ from orchestrator.model.json import NULL, Json
 from orchestrator.model.run import RunId
 from orchestrator.model.status import RunStatus
 from orchestrator.model.times import Time
-from orchestrator.ports.queries import History, LetterFilter, LetterGroup, RunFilter, RunRecord, StepResult
+from orchestrator.ports.queries import (
+    PENDING_LOOKED_AT,
+    Counts,
+    History,
+    LetterFilter,
+    LetterGroup,
+    RunFilter,
+    RunRecord,
+    StepResult,
+    StoreReport,
+)
 
 _COLUMNS: Final = "run_id, workflow_id, version, status, current_step, started_at, ended_at, failure, output_of, seq"
 _NEWEST_FIRST: Final = "ORDER BY started_at DESC, seq DESC"
@@ -35,6 +45,22 @@ _WORKFLOWS: Final = f"""
     SELECT DISTINCT ON (workflow_id) {rows.DEFINITION_COLUMNS} FROM definitions ORDER BY workflow_id, version DESC"""
 _VERSIONS: Final = f"SELECT {rows.DEFINITION_COLUMNS} FROM definitions WHERE workflow_id = $1 ORDER BY version DESC"
 _LETTER: Final = f"SELECT {rows.LETTER_COLUMNS} FROM dead_letters WHERE id = $1"
+_COUNTS: Final = f"""
+    WITH found AS MATERIALIZED (SELECT run_seq, step, state, input_of FROM jobs ORDER BY run_seq, step LIMIT $1),
+    pending AS (
+        SELECT run_seq, coalesce(input_of, {rows.INPUT_STEP}) AS input FROM found
+        WHERE state = 'pending' LIMIT {PENDING_LOOKED_AT})
+    SELECT 'job', state, count(*) FROM found GROUP BY state
+    -- Every open run has a job, and waits when all of its jobs do.
+    UNION ALL SELECT 'run', CASE WHEN waits THEN 'WAITING' ELSE 'RUNNING' END, count(*) FROM (
+        SELECT bool_and(state = 'backoff') AS waits FROM found GROUP BY run_seq) AS open GROUP BY waits
+    UNION ALL SELECT 'letters', '', count(*) FROM (
+        SELECT seq FROM dead_letters WHERE state = 'OPEN' ORDER BY seq LIMIT $1) AS letters
+    -- What queued the step: the result that is its input or, of a later attempt, an event without a payload.
+    UNION ALL SELECT 'pending', '', min(greatest(
+        (SELECT max(at) FROM history WHERE history.run_seq = pending.run_seq AND history.step = pending.input),
+        (SELECT max(at) FROM history WHERE history.run_seq = pending.run_seq AND history.step IS NULL)))
+    FROM pending"""
 _DETAILS: Final = """
     SELECT step, details FROM runs JOIN jobs ON jobs.run_seq = runs.seq WHERE run_id = $1 AND details IS NOT NULL"""
 
@@ -55,6 +81,14 @@ class PostgresQueries:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def report(self) -> StoreReport:
+        """See `ports.queries.Queries.report`."""
+        return StoreReport(connections=self._database.connections)
+
+    async def count(self, most: int) -> Counts:
+        """See `ports.queries.Queries.count`."""
+        return Counts.of(await self._database.fetch(_COUNTS, most))
 
     async def run(self, run_id: RunId) -> RunRecord | None:
         """See `ports.queries.Queries.run`."""

@@ -69,6 +69,16 @@ class Database:
                 self.reader.execute("PRAGMA query_only=1")
             self._stack = stack.pop_all()
 
+    def sizes(self) -> dict[str, int]:
+        """Give the bytes of the files, those of the write-ahead log apart."""
+        if self.path is None:
+            return {}
+        found: dict[str, int] = {}
+        for name, path in (("data", self.path), ("log", self.path.with_name(f"{self.path.name}-wal"))):
+            with contextlib.suppress(OSError):
+                found[name] = path.stat().st_size
+        return found
+
     def committed(self, payload_bytes: int) -> None:
         """Note a commit; now and then, make a checkpoint of a log that has grown."""
         self._bytes += payload_bytes

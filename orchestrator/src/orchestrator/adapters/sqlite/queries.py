@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -17,13 +17,38 @@ from orchestrator.model.json import NULL, Json
 from orchestrator.model.run import RunId
 from orchestrator.model.status import RunStatus
 from orchestrator.model.times import Time
-from orchestrator.ports.queries import History, LetterFilter, LetterGroup, RunFilter, RunRecord, StepResult
+from orchestrator.ports.queries import (
+    PENDING_LOOKED_AT,
+    Counts,
+    History,
+    LetterFilter,
+    LetterGroup,
+    RunFilter,
+    RunRecord,
+    StepResult,
+    StoreReport,
+)
 
 _RUN: Final = """
     SELECT run_id, workflow_id, version, status,
         coalesce((SELECT max(step) FROM jobs WHERE jobs.run_seq = runs.seq), current_step),
         started_at, ended_at, failure, output_of, seq
     FROM runs"""
+_COUNTS: Final = f"""
+    WITH found AS (SELECT run_seq, step, state, input_of FROM jobs ORDER BY run_seq, step LIMIT :most),
+    pending AS (
+        SELECT run_seq, coalesce(input_of, {rows.INPUT_STEP}) AS input FROM found
+        WHERE state = 'pending' LIMIT {PENDING_LOOKED_AT})
+    SELECT 'job', state, count(*) FROM found GROUP BY state
+    -- Every open run has a job, and waits when all of its jobs do.
+    UNION ALL SELECT 'run', CASE WHEN waits THEN 'WAITING' ELSE 'RUNNING' END, count(*) FROM (
+        SELECT min(state = 'backoff') AS waits FROM found GROUP BY run_seq) GROUP BY waits
+    UNION ALL SELECT 'letters', '', count(*) FROM (SELECT seq FROM dead_letters WHERE state = 'OPEN' LIMIT :most)
+    -- What queued the step: the result that is its input or, of a later attempt, an event without a payload.
+    UNION ALL SELECT 'pending', '', min(max(
+        coalesce((SELECT max(at) FROM history WHERE run_seq = pending.run_seq AND step = pending.input), 0),
+        coalesce((SELECT max(at) FROM history WHERE run_seq = pending.run_seq AND step IS NULL), 0)))
+    FROM pending"""
 _PAYLOADS: Final = "SELECT step, payload, at FROM history WHERE run_seq = ? AND step IS NOT NULL ORDER BY id"
 _PAYLOAD: Final = "SELECT payload FROM history WHERE run_seq = ? AND step = ?"
 
@@ -32,7 +57,16 @@ class SqliteQueries:
     """See `ports.queries.Queries`."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._reader = database.reader
+
+    def report(self) -> StoreReport:
+        """See `ports.queries.Queries.report`."""
+        return StoreReport(bytes=self._database.sizes())
+
+    async def count(self, most: int) -> Counts:
+        """See `ports.queries.Queries.count`."""
+        return Counts.of(self._all(_COUNTS, {"most": most}))
 
     async def run(self, run_id: RunId) -> RunRecord | None:
         """See `ports.queries.Queries.run`."""
@@ -192,7 +226,7 @@ class SqliteQueries:
     def _payload(self, seq: int, step: int) -> Json:
         return Json(self._all(_PAYLOAD, (seq, step))[0][0])
 
-    def _all(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+    def _all(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
         try:
             return self._reader.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
