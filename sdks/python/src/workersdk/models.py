@@ -205,10 +205,11 @@ class Workflow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerInfo:
-    """A worker as the orchestrator sees it. `status`: CONNECTED DRAINING GONE."""
+    """A worker as the orchestrator sees it. `status`: CONNECTED DRAINING GONE; `transport`: http kafka."""
 
     worker_id: str
     status: str
+    transport: str = "http"
     actions: tuple[str, ...] = ()
     host: str | None = None
     concurrency: int | None = None
@@ -221,6 +222,7 @@ class WorkerInfo:
         return cls(
             worker_id=str(raw.get("workerId", "")),
             status=str(raw.get("status", "")),
+            transport=str(raw.get("transport") or "http"),
             actions=tuple(raw.get("actions") or ()),
             host=raw.get("host"),
             concurrency=raw.get("concurrency"),

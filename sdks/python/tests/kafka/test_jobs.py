@@ -12,6 +12,7 @@ import pytest
 
 from tests.kafka.stage import Stage
 from workersdk import Context, NonRetryableError, RetryLater, Worker
+from workersdk.kafka import heartbeat
 
 
 async def test_a_result_says_what_the_protocol_wants(stage: Stage) -> None:
@@ -216,6 +217,7 @@ async def test_heartbeats_announce_name_and_take_leave(stage: Stage) -> None:
         "group": "my-fleet",
         "concurrency": 3,
         "lease": 3,
+        "heartbeat": 10,
         "leaving": False,
         "inFlight": [],
     }
@@ -225,6 +227,21 @@ async def test_heartbeats_announce_name_and_take_leave(stage: Stage) -> None:
     assert [entry["details"] for entry in named if "details" in entry] == [{"done": 40}]
     assert {entry["jobId"] for beat in stage.heartbeats for entry in beat["inFlight"]} == {job}
     assert stage.heartbeats[-1]["inFlight"] == []
+
+
+async def test_a_worker_says_that_it_is_there_idle_or_busy(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "PRESENCE_S", 0.2)
+    act = stage.action("act")
+    finish = threading.Event()
+    worker = Worker(lease=600)
+    worker.register(act, lambda payload: finish.wait())
+    async with stage.running(worker):
+        await stage.until(lambda: len(stage.heartbeats) >= 3)
+        job = stage.give(act)
+        # A third of its lease would be minutes.
+        await stage.until(lambda: len(stage.named(job)) >= 3)
+        finish.set()
+        await stage.result_of(job)
 
 
 async def test_the_label_of_a_fleet_makes_no_group_of_its_own(stage: Stage) -> None:

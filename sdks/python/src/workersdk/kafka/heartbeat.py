@@ -3,7 +3,8 @@
 Rule 1: a heartbeat names every job in hand, and every job whose result is not acknowledged.
 Rule 2: a short job costs no heartbeat. One that has run for a second is named soon after, and so is what its handler
         says; both make at most one heartbeat more a second.
-Rule 3: one heartbeat is on its way at a time. When it took long, the next one follows at once.
+Rule 3: idle or busy, a worker says every ten seconds at the latest that it is there.
+Rule 4: one heartbeat is on its way at a time. When it took long, the next one follows at once.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class Heartbeats:
         """Return the seconds between two heartbeats, and those between two looks at what there is."""
         if self._is_idle:
             return PRESENCE_S, PRESENCE_S
-        every = self._lease / BEATS_PER_TIMEOUT
+        every = min(PRESENCE_S, self._lease / BEATS_PER_TIMEOUT)
         timeout = self._jobs.heartbeat_timeout_min()
         if timeout is not None:
             every = min(every, timeout / BEATS_PER_TIMEOUT)

@@ -115,9 +115,9 @@ def write_result(outcome: Outcome, worker_id: str) -> bytes:
 
 
 class BeatWriter:
-    """Writes the heartbeats of one worker."""
+    """Writes the heartbeats of one worker. `lease` in seconds; `presence`, the most of them between two heartbeats."""
 
-    def __init__(self, hello: Hello, group: str | None, lease: float) -> None:
+    def __init__(self, hello: Hello, group: str | None, lease: float, presence: float) -> None:
         about: dict[str, Any] = {
             "workerId": hello.worker_id,
             "sdk": hello.sdk,
@@ -128,7 +128,7 @@ class BeatWriter:
         }
         if group:
             about["group"] = group
-        about |= {"concurrency": hello.concurrency, "lease": lease}
+        about |= {"concurrency": hello.concurrency, "lease": lease, "heartbeat": presence}
         self._head = codec.dumps(about)[:-1]
 
     def write(self, in_flight: Iterable[bytes], *, is_leaving: bool = False) -> bytes:

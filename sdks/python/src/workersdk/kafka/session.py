@@ -24,7 +24,7 @@ from workersdk.kafka import records
 from workersdk.kafka.config import LEASE_S_DEFAULT, KafkaConfig
 from workersdk.kafka.consumer import ActionConsumer
 from workersdk.kafka.control import Control
-from workersdk.kafka.heartbeat import Heartbeats
+from workersdk.kafka.heartbeat import PRESENCE_S, Heartbeats
 from workersdk.kafka.quiet import Quiet
 from workersdk.kafka.records import BeatWriter, KafkaJob
 from workersdk.kafka.sender import Sender, Sending
@@ -96,7 +96,7 @@ class KafkaSession(Life):
         except (KafkaException, TypeError, ValueError) as error:
             raise SettingError(f"Kafka does not take these settings: {_reason(error)}") from None
         self._heartbeats = Heartbeats(
-            BeatWriter(hello, self._group, self._lease),
+            BeatWriter(hello, self._group, self._lease, PRESENCE_S),
             config.topics.heartbeats,
             hello.worker_id.encode(),
             self._lease,
