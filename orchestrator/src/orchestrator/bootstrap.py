@@ -16,6 +16,7 @@ import uvicorn
 import uvloop
 
 from orchestrator.adapters.embedded import EmbeddedQueue
+from orchestrator.adapters.embedded.roster import MemoryRoster
 from orchestrator.adapters.failpoints.armed import Failpoints
 from orchestrator.adapters.failpoints.ports import armed_broker, armed_outbox, armed_store
 from orchestrator.adapters.kafka.broker import open_broker
@@ -26,6 +27,7 @@ from orchestrator.adapters.postgres.database import Database as PostgresDatabase
 from orchestrator.adapters.postgres.duties import open_duties
 from orchestrator.adapters.postgres.outbox import PostgresOutbox
 from orchestrator.adapters.postgres.queries import PostgresQueries
+from orchestrator.adapters.postgres.roster import PostgresRoster
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.adapters.sqlite.database import Database
 from orchestrator.adapters.sqlite.queries import SqliteQueries
@@ -41,6 +43,7 @@ from orchestrator.model.role import Role
 from orchestrator.ports.duties import Duties
 from orchestrator.ports.hints import Hints
 from orchestrator.ports.queries import Queries
+from orchestrator.ports.roster import Roster
 from orchestrator.ports.store import Store
 from orchestrator.settings import Settings
 
@@ -142,7 +145,7 @@ async def open_orchestrator(settings: Settings) -> AsyncIterator[Orchestrator]:
     plans = Plans()
     points = Failpoints.parse(settings.failpoints)
     async with AsyncExitStack() as stack:
-        store, queries, route = await _open_parts(settings, plans, stack)
+        store, queries, roster, route = await _open_parts(settings, plans, stack)
         if settings.failpoints:
             points.warn()
             store = armed_store(store, points)
@@ -157,6 +160,7 @@ async def open_orchestrator(settings: Settings) -> AsyncIterator[Orchestrator]:
             chance=SystemChance(),
             limits=limits,
             plans=plans,
+            roster=roster,
             reach=points.reach if settings.failpoints else _pass,
             route=route,
             hints=_open_hints(settings),
@@ -165,17 +169,21 @@ async def open_orchestrator(settings: Settings) -> AsyncIterator[Orchestrator]:
         yield orchestrator
 
 
-async def _open_parts(settings: Settings, plans: Plans, stack: AsyncExitStack) -> tuple[Store, Queries, Route | None]:
+async def _open_parts(
+    settings: Settings, plans: Plans, stack: AsyncExitStack
+) -> tuple[Store, Queries, Roster, Route | None]:
     """Open what the settings name; closed with the stack."""
     if not settings.database:
         folder = Database(None if settings.memory else settings.data)
         stack.push_async_callback(folder.close)
-        return SqliteStore(folder, plans.fold, settings.limits.open_runs_cached_max), SqliteQueries(folder), None
+        sqlite = SqliteStore(folder, plans.fold, settings.limits.open_runs_cached_max)
+        return sqlite, SqliteQueries(folder), MemoryRoster(SystemClock()), None
     if not settings.kafka:
         await stack.enter_async_context(only_process(settings.database, settings.start_seconds))
     database = await PostgresDatabase.open(settings.database, start_seconds=settings.start_seconds)
     stack.push_async_callback(database.close)
     route: Route | None = None
+    roster: Roster = MemoryRoster(SystemClock())
     if settings.kafka:
         config = kafka_config(settings)
         roles = settings.role_set
@@ -184,8 +192,9 @@ async def _open_parts(settings: Settings, plans: Plans, stack: AsyncExitStack) -
             duties = await stack.enter_async_context(open_duties(settings.database))
         broker = await stack.enter_async_context(open_broker(config, reads=Role.ENGINE in roles))
         feed = await stack.enter_async_context(open_feed(config)) if Role.API in roles else None
-        route = Route(broker, PostgresOutbox(database), duties, roles, feed)
-    return PostgresStore(database), PostgresQueries(database), route
+        route = Route(broker, PostgresOutbox(database), duties, roles, feed, broker)
+        roster = PostgresRoster(database)
+    return PostgresStore(database), PostgresQueries(database), roster, route
 
 
 def _pass(point: str) -> None:

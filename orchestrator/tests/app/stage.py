@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from orchestrator.adapters.embedded import EmbeddedQueue
+from orchestrator.adapters.embedded.roster import MemoryRoster
 from orchestrator.adapters.sqlite.database import Database
 from orchestrator.adapters.sqlite.queries import SqliteQueries
 from orchestrator.adapters.sqlite.store import SqliteStore
@@ -89,6 +90,7 @@ class Stage:
 
     def _build(self) -> None:
         plans = Plans()
+        self.roster = MemoryRoster(self.clock)
         self.queue = EmbeddedQueue(self.limits.ready_jobs_max, self.limits.ready_bytes_max)
         self.store: Store = SqliteStore(self.database, plans.fold, self.limits.open_runs_cached_max)
         self.orchestrator = Orchestrator(
@@ -99,6 +101,7 @@ class Stage:
             chance=self._chance,
             limits=self.limits,
             plans=plans,
+            roster=self.roster,
             reach=self._reach,
         )
         self.gateway = self.orchestrator.gateway

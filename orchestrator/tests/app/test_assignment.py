@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec import structs
 
 from orchestrator.app.assignment import RESERVED_SECONDS, RESTED_SECONDS
 from orchestrator.app.waits import Caller
@@ -220,6 +221,6 @@ async def make_suspect_taken_by(stage: Stage, worker_id: str) -> None:
     await stage.take_one("victim")
     await stage.wait(1.5)
     worker = stage.gateway.workers.find(worker_id)
-    worker.actions = (*worker.actions, "odd")
+    worker.about = structs.replace(worker.about, actions=(*worker.actions, "odd"))
     (suspect,) = await stage.take(worker_id)
     assert suspect.alone

@@ -349,6 +349,6 @@ async def test_a_worker_that_went_away_is_forgotten_after_a_while() -> None:
     async with make_stage(worker_forget_seconds=100) as stage:
         stage.register("w", "calm", lease=10)
         await stage.wait(60)
-        assert [view.status for view in stage.orchestrator.workers()] == ["GONE"]
+        assert [view.status for view in await stage.orchestrator.workers()] == ["GONE"]
         await stage.wait(130)
-        assert stage.orchestrator.workers() == []
+        assert await stage.orchestrator.workers() == []

@@ -13,6 +13,7 @@ import pytest
 from orchestrator.adapters.sqlite.queries import SqliteQueries
 from orchestrator.app import reads as reading
 from orchestrator.app.reads import REMEMBERED, Reads
+from orchestrator.app.reasons import Reasons
 from orchestrator.model.errors import RunNotFound, Unavailable
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS
@@ -47,9 +48,9 @@ class Reader:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.queries = SlowQueries(stage.database)
-        self.reads = Reads(
-            self.queries, stage.orchestrator._plan, stage.gateway, stage.clock, stage.orchestrator.limits
-        )
+        server = stage.orchestrator
+        reasons = Reasons(server.life.roll)
+        self.reads = Reads(self.queries, server._plan, stage.gateway, reasons, stage.clock, server.limits)
 
     async def complete(self, run_id: RunId) -> None:
         for _ in STEPS:

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.app import views
 from orchestrator.app.plans import Plans
+from orchestrator.app.reasons import Reasons
 from orchestrator.model import event as events
 from orchestrator.model.event import Event
 from orchestrator.model.run import RunId
@@ -164,27 +165,30 @@ def _naive(history: Sequence[Event], step: int) -> list[AttemptStatus]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_attempt_of_every_history_is_shown(seed: int) -> None:
+async def test_every_attempt_of_every_history_is_shown(seed: int) -> None:
     draw = random.Random(seed)
     scribe = Scribe(make_version(steps=3, max_retries=2))
     scribe.start()
     run_id = RunId("run-0001")
     plan = Plans().of(scribe.versions[0])
-    for number in range(1, 30):
-        _move(scribe, run_id, draw, at(number))
-        history = scribe.histories[run_id]
-        state = scribe.states[run_id]
-        shown = views.run_view(_record(scribe, run_id), History(history, []), plan, lambda step: None, {}, {})
-        for step in shown.steps:
-            assert [one.status for one in step.attempts] == _naive(history, step.step_index)
-            assert [one.attempt for one in step.attempts] == list(range(1, len(step.attempts) + 1))
-            known = state.open.get(step.step_index) or state.halted.get(step.step_index)
-            if known is not None:
-                assert step.status == known.status
-        assert (shown.waiting_for is None) == (not state.is_open)
-        numbered = views.event_views(History(history, []))
-        assert [one.seq for one in numbered] == list(range(1, len(history) + 1))
-        assert [one.type for one in numbered] == [type(event).__name__ for event in history]
+    async with make_stage() as stage:
+        reasons = Reasons(stage.orchestrator.life.roll)
+        for number in range(1, 30):
+            _move(scribe, run_id, draw, at(number))
+            history = scribe.histories[run_id]
+            state = scribe.states[run_id]
+            shown = views.run_view(_record(scribe, run_id), History(history, []), plan, lambda step: None, {})
+            for step in shown.steps:
+                assert [one.status for one in step.attempts] == _naive(history, step.step_index)
+                assert [one.attempt for one in step.attempts] == list(range(1, len(step.attempts) + 1))
+                known = state.open.get(step.step_index) or state.halted.get(step.step_index)
+                if known is not None:
+                    assert step.status == known.status
+            if state.is_open:
+                assert (await reasons.of(shown.steps, plan) or "").startswith("step ")
+            numbered = views.event_views(History(history, []))
+            assert [one.seq for one in numbered] == list(range(1, len(history) + 1))
+            assert [one.type for one in numbered] == [type(event).__name__ for event in history]
 
 
 def _move(scribe: Scribe, run_id: RunId, draw: random.Random, now: Time) -> None:

@@ -33,6 +33,7 @@ WORKER: dict[str, Any] = {
     "host": "box",
     "pid": 7,
     "concurrency": 10,
+    "transport": "http",
     "registeredAt": "2026-11-23T10:00:00.000000Z",
     "lastSeenAt": "2026-11-23T10:00:01.000000Z",
     "inHand": [],
@@ -102,7 +103,9 @@ def test_workers(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     fake.on("GET", "/workers", [WORKER])
     fake.on("POST", "/workers/w-1/drain", {**WORKER, "status": "DRAINING"})
     assert run(["worker", "list"]) == 0
-    line = "w-1\tCONNECTED\t0 of 10\t2026-11-23T10:00:01.000000Z\tworkersdk-python 0.1.0\tbox:7\treserve, charge\n"
+    line = (
+        "w-1\tCONNECTED\thttp\t0 of 10\t2026-11-23T10:00:01.000000Z\tworkersdk-python 0.1.0\tbox:7\treserve, charge\n"
+    )
     assert capsys.readouterr().out == line
     assert run(["worker", "drain", "w-1"]) == 0
     assert "w-1 finishes" in capsys.readouterr().err

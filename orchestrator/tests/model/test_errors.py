@@ -29,6 +29,7 @@ def test_codes_are_those_that_clients_know() -> None:
         "workflow-not-found": 404,
         "run-not-found": 404,
         "worker-not-found": 404,
+        "worker-not-drainable": 409,
         "dead-letter-not-found": 404,
         "run-finished": 409,
         "idempotency-conflict": 409,

@@ -225,6 +225,7 @@ def make_worker(worker_id: str = "worker-1", actions: tuple[str, ...] = ACTIONS)
     return WorkerView(
         worker_id=worker_id,
         status="CONNECTED",
+        transport="http",
         actions=list(actions),
         sdk="workersdk-python",
         version="0.1.0",

@@ -10,11 +10,13 @@ from msgspec import Raw
 
 from orchestrator.model.errors import FieldError
 from orchestrator.model.status import AttemptStatus, RunStatus, StepStatus
-from orchestrator.model.view import RunView
+from orchestrator.model.view import RunView, Unserved
 from orchestrator.pages import assets, render
 from orchestrator.pages.render import LettersFilters, RunsFilters
 from tests.pages import sample
 from tests.pages.markup import Page
+
+NOTHING_UNSERVED = Unserved(actions=[], groups=[])
 
 
 def runs_page(count: int = 6, filters: RunsFilters | None = None, next_cursor: str | None = None) -> Page:
@@ -281,22 +283,42 @@ def test_a_workflow_shows_versions_and_policies() -> None:
 
 
 def test_workers_show_what_they_do_and_have() -> None:
-    page = Page(render.workers_page([sample.make_worker()], ["ship.express"], base_url=sample.BASE_URL))
+    unserved = Unserved(actions=["ship.express"], groups=[])
+    page = Page(render.workers_page([sample.make_worker()], unserved, base_url=sample.BASE_URL))
     assert "No connected worker does this action" in page.text
     assert "ship.express" in page.text
+    assert "so runs wait at its step" in page.text
     assert "1 of 8" in page.text
     assert page.values("form", "action") == ["/workers/worker-1/drain"]
 
 
+def test_a_worker_over_kafka_is_stopped_where_it_runs() -> None:
+    worker = sample.make_worker()
+    worker.transport = "kafka"
+    page = Page(render.workers_page([worker], NOTHING_UNSERVED, base_url=sample.BASE_URL))
+    assert "0.1.0 · Kafka · box-7" in page.text
+    assert page.values("form", "action") == []
+
+
+def test_groups_that_give_no_signs_of_life_are_named() -> None:
+    unserved = Unserved(actions=["ship.express"], groups=["raw", "<odd>"])
+    page = Page(render.workers_page([], unserved, base_url=sample.BASE_URL))
+    assert "Consumer groups take jobs from Kafka and give no signs of life" in page.text
+    assert "<odd>" in page.text
+    # Nobody knows that runs wait, nor that there is no worker.
+    assert "so runs wait" not in page.text
+    assert "No worker yet" not in page.text
+
+
 def test_no_worker_says_how_to_be_one() -> None:
-    page = Page(render.workers_page([], [], base_url=sample.BASE_URL))
+    page = Page(render.workers_page([], NOTHING_UNSERVED, base_url=sample.BASE_URL))
     assert f"curl {sample.BASE_URL}/workers -d" in page.text
     assert "No connected worker" not in page.text
 
 
 def test_a_page_of_workers_ends() -> None:
     workers = [sample.make_worker(f"worker-{n}") for n in range(600)]
-    page = Page(render.workers_page(workers, [], base_url=sample.BASE_URL))
+    page = Page(render.workers_page(workers, NOTHING_UNSERVED, base_url=sample.BASE_URL))
     assert "100 more" in page.text
 
 

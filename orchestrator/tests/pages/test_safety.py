@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from orchestrator.model.errors import FieldError
 from orchestrator.model.status import AttemptStatus, RunStatus, StepStatus
-from orchestrator.model.view import RunView
+from orchestrator.model.view import RunView, Unserved
 from orchestrator.pages import assets, render
 from orchestrator.pages.render import LettersFilters, RunsFilters
 from tests.pages import sample
@@ -73,7 +73,7 @@ def every_page(word: str) -> list[str]:
         render.run_page(waiting, workflow, base_url=url, now=sample.iso(3)),
         render.workflows_page([workflow], base_url=url),
         render.workflow_page([workflow, workflow], base_url=url),
-        render.workers_page([worker], [word], base_url=url),
+        render.workers_page([worker], Unserved(actions=[word], groups=[word]), base_url=url),
         render.dead_letters_page(
             [letter], word, base_url=url, filters=LettersFilters(workflow=word, action=word, cursor=word)
         ),

@@ -14,6 +14,7 @@ import redis.asyncio as redis
 from msgspec import UNSET
 
 from orchestrator.adapters.embedded import EmbeddedQueue
+from orchestrator.adapters.embedded.roster import MemoryRoster
 from orchestrator.adapters.postgres.database import Database
 from orchestrator.adapters.postgres.migrate import migrate
 from orchestrator.adapters.postgres.queries import PostgresQueries
@@ -65,6 +66,7 @@ class Place:
                 chance=SystemChance(),
                 limits=LIMITS,
                 plans=Plans(),
+                roster=MemoryRoster(SystemClock()),
                 hints=RedisHints(config),
             )
             await stack.enter_async_context(orchestrator.running())

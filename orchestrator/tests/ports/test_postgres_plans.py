@@ -15,15 +15,18 @@ from orchestrator.adapters.postgres import database as postgres_database
 from orchestrator.adapters.postgres.database import Database
 from orchestrator.adapters.postgres.outbox import PostgresOutbox
 from orchestrator.adapters.postgres.queries import PostgresQueries
+from orchestrator.adapters.postgres.roster import PostgresRoster
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.model.dead_letter import DeadLetterState
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
 from orchestrator.model.status import RunStatus
 from orchestrator.model.times import Duration, Time
+from orchestrator.model.worker import About, Transport
 from orchestrator.ports.broker import Sent
 from orchestrator.ports.outbox import Beat
 from orchestrator.ports.queries import LetterFilter, RunFilter
+from orchestrator.ports.roster import Presence
 from orchestrator.ports.store import IdempotencyRecord, PayloadRef
 from tests.ports import postgres_server
 from tests.ports.places import PostgresDatabase
@@ -219,9 +222,19 @@ async def test_every_other_read(large: PostgresDatabase, monkeypatch: pytest.Mon
     assert (await queries.dead_letter_ids(group, 20, None))[0]
     assert (await queries.dead_letters(LetterFilter(state=DeadLetterState.DISCARDED), 20, None))[0]
     assert (await queries.dead_letter_groups(group, 20))[0]
+    roster = PostgresRoster(database)
+    about = About(transport=Transport.HTTP, actions=())
+    now = Duration(0)
+    word = Presence(worker_id="", about=about, registered_ago=now, seen_ago=now, good_for=Duration(1))
+    await roster.tell([msgspec.structs.replace(word, worker_id=f"w{number}") for number in range(1_000)])
+    assert len(await roster.known(Duration(60_000_000), 100)) == 100
+    assert await roster.find("w7", Duration(60_000_000)) is not None
+    assert await roster.in_hand(100) == await roster.in_hand(100, "w7") == []
+    await roster.drain("w7")
+    await roster.forget(Duration(60_000_000), 100)
     await database.close()
     plans = await overheard.plans(large.url)
-    assert len(plans) >= 20
+    assert len(plans) >= 26
     check(plans, 2)
 
 

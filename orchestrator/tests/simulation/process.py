@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, TypeVar
 
 from orchestrator.adapters.embedded import EmbeddedQueue
+from orchestrator.adapters.embedded.roster import MemoryRoster
 from orchestrator.adapters.sqlite.database import Database
 from orchestrator.adapters.sqlite.queries import SqliteQueries
 from orchestrator.adapters.sqlite.store import SqliteStore
@@ -112,6 +113,7 @@ class Process:
             chance=SimulatedChance(surroundings.chance),
             limits=limits,
             plans=plans,
+            roster=MemoryRoster(SimulatedClock(surroundings)),
             reach=self._reach,
         )
 

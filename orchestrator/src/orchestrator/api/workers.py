@@ -26,7 +26,7 @@ class Workers:
     async def on_get(self, req: Request, resp: Response) -> None:
         """List workers."""
         http.check_parameters(req, ())
-        workers = self._orchestrator.workers()
+        workers = await self._orchestrator.workers()
         if http.wants_html(req):
             unserved = await self._orchestrator.unserved()
             http.send_page(req, resp, render.workers_page(workers, unserved, base_url=http.base_url(req)))
@@ -50,7 +50,7 @@ class Worker:
     async def on_get(self, req: Request, resp: Response, worker_id: str) -> None:
         """Read one worker."""
         http.check_parameters(req, ())
-        http.send_json(resp, self._orchestrator.worker(worker_id))
+        http.send_json(resp, await self._orchestrator.worker(worker_id))
 
     async def on_delete(self, req: Request, resp: Response, worker_id: str) -> None:
         """The worker leaves."""
@@ -92,5 +92,4 @@ class Drain:
     async def on_post(self, req: Request, resp: Response, worker_id: str) -> None:
         """Ask a worker to finish and go."""
         http.check_parameters(req, ())
-        self._orchestrator.gateway.drain(worker_id)
-        http.send_json(resp, self._orchestrator.worker(worker_id))
+        http.send_json(resp, await self._orchestrator.drain(worker_id))

@@ -89,16 +89,11 @@ class Gateway:
         now = self._clock.now()
         worker = Worker(
             worker_id=worker_id,
-            actions=tuple(dict.fromkeys(body.actions)),
+            about=registration.about(body),
             lease=registration.lease_of(body, self._limits),
             registered_at=now,
             seen_at=now,
             seen_on=self._clock.monotonic(),
-            sdk=body.sdk,
-            version=body.version,
-            host=body.host,
-            pid=body.pid,
-            concurrency=body.concurrency,
         )
         if caller is not None:
             worker.callers.add(caller)
@@ -204,16 +199,6 @@ class Gateway:
         """Whether a worker has no open connection here, so that its process may be dead."""
         worker = self.workers.get(worker_id)
         return worker is None or worker.has_hung_up
-
-    def connected_actions(self) -> dict[str, int]:
-        """Count the connected workers by action."""
-        now_on = self._clock.monotonic()
-        counts: dict[str, int] = {}
-        for worker in self.workers.all():
-            if worker.status(now_on) == "CONNECTED":
-                for action in worker.actions:
-                    counts[action] = counts.get(action, 0) + 1
-        return counts
 
     # --- what the pipeline asks for (see `pipeline.World`) ---------------------------------------------------------
 

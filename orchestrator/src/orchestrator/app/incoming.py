@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Final, TypeVar
 
 from orchestrator.app.command import Record
 from orchestrator.app.pipeline import Pipeline
-from orchestrator.app.records import Beats, Results
+from orchestrator.app.records import Beats, Heard, Results
 from orchestrator.app.signs import Signs
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.job import Rejection, Report
@@ -41,6 +41,8 @@ class Incoming:
         self._signs = signs
         self._pipeline = pipeline
         self._limits = limits
+        self.heard: Callable[[Iterable[Heard]], None] = lambda workers: None
+        """Called with the workers that have given signs of life."""
         self.rejected: Counter[str] = Counter()
         """Results that changed nothing, and records that could not be read, by reason."""
 
@@ -77,6 +79,7 @@ class Incoming:
                 beats.add(record)
             for reason in beats.refused:
                 self._note(Rejection.INVALID, reason)
+            self.heard(beats.workers.values())
             if beats.beats:
                 await self._insist(partial(self._renew_or_stop, beats.beats))
             inbox.done()

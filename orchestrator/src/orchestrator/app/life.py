@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple
 
+from orchestrator.app.attendance import Attendance
 from orchestrator.app.broker_leases import BrokerLeases
 from orchestrator.app.demand import Demand
 from orchestrator.app.duties import EveryDuty, NoDuty
@@ -22,8 +23,10 @@ from orchestrator.app.outgoing import LETTER_AFTER, RESEND_AFTER, Outgoing
 from orchestrator.app.pipeline import REST_SECONDS, Pipeline, Point
 from orchestrator.app.plans import Plans
 from orchestrator.app.readiness import Probe, Readiness
+from orchestrator.app.roll import Roll
 from orchestrator.app.shortcuts import Shortcuts
 from orchestrator.app.signs import Signs
+from orchestrator.app.silent import SilentReaders
 from orchestrator.app.timers import Timers
 from orchestrator.app.waits import Waits
 from orchestrator.app.watch import Watch
@@ -39,7 +42,9 @@ from orchestrator.ports.hints import Hints
 from orchestrator.ports.outbox import Outbox
 from orchestrator.ports.queries import Queries
 from orchestrator.ports.queue import JobQueue
+from orchestrator.ports.roster import Roster
 from orchestrator.ports.store import Store
+from orchestrator.ports.strangers import Strangers
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +61,8 @@ class Route(NamedTuple):
     roles: frozenset[Role] = ALL_ROLES
     feed: Feed | None = None
     """What the workers over HTTP of this process get their jobs from; None where it has none."""
+    strangers: Strangers | None = None
+    """Who else takes jobs from the broker."""
 
 
 class Life:
@@ -63,6 +70,11 @@ class Life:
 
     is_leaving = False
     """Whether the process was asked to go: it goes on answering, and wants no more to do."""
+    watch: Watch | None = None
+    outgoing: Outgoing | None = None
+    incoming: Incoming | None = None
+    broker_leases: BrokerLeases | None = None
+    feeding: Feeding | None = None
 
     def __init__(  # noqa: PLR0913, PLR0917 - one parameter a part
         self,
@@ -76,20 +88,16 @@ class Life:
         route: Route | None,
         queries: Queries,
         hints: Hints | None,
+        roster: Roster,
     ) -> None:
         self.waits = Waits(limits)
         self.hints = hints
         self.shortcuts = None if hints is None else Shortcuts(hints, store, clock)
-        self.watch: Watch | None = None
         if route is not None:
             # Other processes end runs too.
             self.watch = Watch(self.waits, queries, limits, hints)
             if hints is not None:
                 self.waits.tell = lambda run_id: hints.tell((run_id,))
-        self.outgoing: Outgoing | None = None
-        self.incoming: Incoming | None = None
-        self.broker_leases: BrokerLeases | None = None
-        self.feeding: Feeding | None = None
         self.roles = ALL_ROLES if route is None else route.roles
         duties: Duties = EveryDuty()
         leases = Leases()
@@ -118,6 +126,10 @@ class Life:
                 self.feeding = broker_world.feeding = Feeding(
                     route.feed, demand, self.gateway, leases, self.pipeline, signs, clock, chance, limits
                 )
+        self.attendance = Attendance(roster, self.gateway, clock, limits, duties)
+        if self.incoming is not None:
+            self.incoming.heard = self.attendance.heard
+        self.roll = Roll(roster, self.gateway, clock, limits, _silent(route))
         self.timers = Timers(store, self.pipeline, self.gateway, queue, leases, plans, clock, chance, limits)
         self.timers.keeps_leases = route is None
         self.timers.duties = duties
@@ -135,6 +147,7 @@ class Life:
             pipeline.cancel()
             raise
         services = [asyncio.create_task(self.timers.run(), name="timers")]
+        services.append(asyncio.create_task(self.attendance.run(), name="attendance"))
         if self.outgoing is not None:
             services.append(asyncio.create_task(self.outgoing.run(self.pipeline), name="outgoing"))
         if self.incoming is not None:
@@ -155,6 +168,7 @@ class Life:
             self.shut()
             self.readiness.close()
             self.figures.close()
+            self.roll.close()
             for service in services:
                 service.cancel()
             with contextlib.suppress(OrchestratorError):
@@ -165,6 +179,8 @@ class Life:
                     await self.feeding.stop()
                 if self.outgoing is not None:
                     await self.outgoing.note_sent()
+                # Who has just left is not to be looked for.
+                await self.attendance.run_once()
             self.pipeline.close()
             await asyncio.wait([pipeline, *services])
 
@@ -199,6 +215,10 @@ class Life:
             raise Unavailable("the orchestrator is starting")
         if fault := await self.readiness.fault("database"):
             raise Unavailable(f"the database is not there: {fault}")
+
+
+def _silent(route: Route | None) -> SilentReaders | None:
+    return None if route is None or route.strangers is None else SilentReaders(route.strangers)
 
 
 def _looks(

@@ -18,6 +18,7 @@ from orchestrator.app.life import Life, Route
 from orchestrator.app.pipeline import Point
 from orchestrator.app.plans import Plans
 from orchestrator.app.reads import Reads
+from orchestrator.app.reasons import Reasons
 from orchestrator.app.waits import Caller, until
 from orchestrator.engine.command import CancelRun
 from orchestrator.engine.plan import Plan
@@ -46,6 +47,7 @@ from orchestrator.model.view import (
     RunInList,
     RunSummary,
     RunView,
+    Unserved,
     WorkerView,
     WorkflowView,
 )
@@ -54,6 +56,7 @@ from orchestrator.ports.clock import Chance, Clock
 from orchestrator.ports.hints import Hints
 from orchestrator.ports.queries import LetterFilter, Queries, RunFilter, StoreReport
 from orchestrator.ports.queue import JobQueue
+from orchestrator.ports.roster import Roster
 from orchestrator.ports.store import Store
 
 REASON_CHARS_MAX: Final = 1_000
@@ -88,6 +91,7 @@ class Orchestrator:
         chance: Chance,
         limits: Limits,
         plans: Plans,
+        roster: Roster,
         reach: Callable[[Point], None] = lambda point: None,
         route: Route | None = None,
         hints: Hints | None = None,
@@ -97,7 +101,7 @@ class Orchestrator:
         self._store = store
         self._queries = queries
         self._plans = plans
-        self.life = life = Life(store, queue, clock, chance, limits, plans, reach, route, queries, hints)
+        self.life = life = Life(store, queue, clock, chance, limits, plans, reach, route, queries, hints, roster)
         """The parts behind the use-cases."""
         self.pipeline = life.pipeline
         self.gateway = life.gateway
@@ -106,7 +110,7 @@ class Orchestrator:
         self.incoming = life.incoming
         self._waits = life.waits
         self._shortcuts = life.shortcuts
-        self._reads = Reads(queries, self._plan, life.gateway, clock, limits)
+        self._reads = Reads(queries, self._plan, life.gateway, Reasons(life.roll), clock, limits)
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """See `Life.running`."""
@@ -236,25 +240,23 @@ class Orchestrator:
             return await self.life.feeding.heartbeat(worker_id, body, caller)
         return self.gateway.heartbeat(worker_id, body, caller)
 
-    def workers(self) -> list[WorkerView]:
-        """List the workers of this process."""
-        now_on = self.clock.monotonic()
-        gateway = self.gateway
-        return [
-            views.worker_view(worker, gateway.in_hand(worker.worker_id), now_on) for worker in gateway.workers.all()
-        ]
+    async def workers(self) -> list[WorkerView]:
+        """List the workers of all processes."""
+        return await self.life.roll.workers()
 
-    def worker(self, worker_id: str) -> WorkerView:
+    async def worker(self, worker_id: str) -> WorkerView:
         """Read one worker."""
-        worker = self.gateway.workers.find(worker_id)
-        return views.worker_view(worker, self.gateway.in_hand(worker_id), self.clock.monotonic())
+        return await self.life.roll.worker(worker_id)
 
-    async def unserved(self) -> list[str]:
-        """List the actions of all workflows that no connected worker has a handler for."""
-        connected = self.gateway.connected_actions()
+    async def drain(self, worker_id: str) -> WorkerView:
+        """Ask a worker to finish what it has and go."""
+        return await self.life.roll.drain(worker_id)
+
+    async def unserved(self) -> Unserved:
+        """Find the actions of all workflows that no connected worker has a handler for."""
         workflows = await self._queries.workflows()
         actions = {step.action for version in workflows for step in version.definition.steps}
-        return sorted(actions - connected.keys())
+        return await self.life.roll.unserved(actions)
 
     async def dead_letters(
         self, which: LetterFilter, limit: int, after: str | None

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from orchestrator.app import views
 from orchestrator.app.gateway import Gateway
+from orchestrator.app.reasons import Reasons
 from orchestrator.engine.plan import Plan
 from orchestrator.model.errors import RunNotFound
 from orchestrator.model.limits import Limits
@@ -51,12 +52,14 @@ class Reads:
         queries: Queries,
         plan: Callable[[str, int], Awaitable[Plan]],
         gateway: Gateway,
+        reasons: Reasons,
         clock: Clock,
         limits: Limits,
     ) -> None:
         self._queries = queries
         self._plan = plan
         self._gateway = gateway
+        self._reasons = reasons
         self._clock = clock
         self._limits = limits
         self._under_way: dict[RunId, _UnderWay] = {}
@@ -126,8 +129,9 @@ class Reads:
             plan,
             lambda step: self._gateway.lease_of(run_id, step),
             await self._queries.details(run_id) if record.ended_at is None else {},
-            self._gateway.connected_actions() if record.ended_at is None else {},
         )
+        if record.ended_at is None:
+            view.waiting_for = await self._reasons.of(view.steps, plan)
         if record.status is RunStatus.COMPLETED and self._may_remember(record, history):
             self._remembered[run_id] = _Remembered(view, began_on + REMEMBERED)
             if len(self._remembered) > self._limits.completed_runs_cached_max:

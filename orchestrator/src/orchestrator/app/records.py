@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from orchestrator.app.reports import Reports
 from orchestrator.model import json, times
+from orchestrator.model.definition import id_problem
 from orchestrator.model.errors import InvalidRequest, OrchestratorError
 from orchestrator.model.job import ANY_STEP, Report, parse_job_id
 from orchestrator.model.json import Json
@@ -17,12 +18,18 @@ from orchestrator.model.record import BeatRecord, HeartbeatRecord, ResultRecord
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Duration, Time
 from orchestrator.model.wire import ResultBody
+from orchestrator.model.worker import About, Transport
 from orchestrator.ports.broker import Incoming
 from orchestrator.ports.outbox import Beat
 
 _RESULT: Final = msgspec.json.Decoder(ResultRecord)
 _HEARTBEAT: Final = msgspec.json.Decoder(HeartbeatRecord)
 _LEASE_MIN: Final = MICROS
+_COUNT_MAX: Final = 2**53
+BEATS_MISSED: Final = 3
+"""A worker that says how often it beats counts as there for so many times that long."""
+WORD_CHARS_MAX: Final = 255
+"""Characters of each thing that a worker says of itself; the rest is cut off."""
 
 
 class Results:
@@ -66,12 +73,25 @@ class Results:
             self.refused.append((record, "jobId is not one of this orchestrator's"))
 
 
+class Heard(NamedTuple):
+    """A worker that has given a sign of life."""
+
+    worker_id: str
+    about: About
+    good_for: Duration
+    """How long it counts as there when nothing more is heard."""
+    is_leaving: bool
+    produced_at: Time
+
+
 class Beats:
     """The signs of life in some records."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.beats: list[Beat] = []
+        self.workers: dict[str, Heard] = {}
+        """Who has given them, by id."""
         self.refused: list[str] = []
         """Why records could not be read."""
 
@@ -84,6 +104,10 @@ class Beats:
         except (OrchestratorError, ValueError) as error:
             self.refused.append(str(error))
             return
+        if id_problem(body.worker_id, self._limits) is None:
+            self.workers[body.worker_id] = Heard(
+                body.worker_id, self._about(body), self._good_for(body, lease), body.leaving, record.produced_at
+            )
         for beat in body.in_flight:
             place = parse_job_id(beat.job_id)
             if place is not None:
@@ -98,6 +122,26 @@ class Beats:
                 kept = Json(details)
         started_at = _time(beat.started_at)
         return Beat(*place, beat.attempt, worker[: self._limits.id_length_max], lease, kept, started_at)
+
+    def _about(self, body: HeartbeatRecord) -> About:
+        named = [action for action in body.actions if id_problem(action, self._limits) is None]
+        return About(
+            transport=Transport.KAFKA,
+            actions=tuple(dict.fromkeys(named[: self._limits.actions_per_worker_max])),
+            sdk=_cut(body.sdk),
+            version=_cut(body.version),
+            host=_cut(body.host),
+            pid=_count(body.pid),
+            concurrency=_count(body.concurrency),
+        )
+
+    def _good_for(self, body: HeartbeatRecord, lease: Duration) -> Duration:
+        if body.heartbeat is not None:
+            with contextlib.suppress(ValueError):
+                every = times.parse_duration(body.heartbeat)
+                most = round(self._limits.lease_seconds_max * MICROS)
+                return Duration(min(most, max(_LEASE_MIN, every * BEATS_MISSED)))
+        return Duration(max(lease, round(self._limits.worker_presence_seconds * MICROS)))
 
     def _lease(self, body: HeartbeatRecord) -> Duration:
         most = round(self._limits.lease_seconds_max * MICROS)
@@ -115,6 +159,14 @@ def _body_of(body: ResultRecord, job_id: str, attempt: int) -> ResultBody:
         error=body.error,
         details=body.details,
     )
+
+
+def _cut(text: str | None) -> str | None:
+    return None if text is None else text[:WORD_CHARS_MAX]
+
+
+def _count(number: int | None) -> int | None:
+    return number if number is not None and 0 <= number <= _COUNT_MAX else None
 
 
 def _time(text: str | None) -> Time | None:

@@ -12,6 +12,7 @@ from orchestrator.model.errors import FieldError, InvalidField
 from orchestrator.model.limits import Limits
 from orchestrator.model.times import MICROS
 from orchestrator.model.wire import RegisterBody
+from orchestrator.model.worker import About, Transport
 
 _LEASE_MIN: Final = MICROS
 
@@ -49,6 +50,19 @@ def check_count(body: RegisterBody, workers: Iterable[Worker], actions_max: int)
         reason = f"with these this process would read the jobs of more than {actions_max:,} actions (feed_actions_max)"
         mend = "register at another process, or start the worker with the address of Kafka"
         raise InvalidField("the registration is not valid", [FieldError("actions", reason, mend)])
+
+
+def about(body: RegisterBody) -> About:
+    """Read what it says of itself."""
+    return About(
+        transport=Transport.HTTP,
+        actions=tuple(dict.fromkeys(body.actions)),
+        sdk=body.sdk,
+        version=body.version,
+        host=body.host,
+        pid=body.pid,
+        concurrency=body.concurrency,
+    )
 
 
 def lease_of(body: RegisterBody, limits: Limits) -> int:

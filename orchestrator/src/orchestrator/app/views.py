@@ -1,4 +1,4 @@
-"""What the API shows of a run, made from its history: the attempts, the times, and what it waits for."""
+"""What the API shows of a run, made from its history: the attempts and the times."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import msgspec
 from msgspec import Raw
 
 from orchestrator.app.lease import Lease
-from orchestrator.app.workers import Worker
+from orchestrator.app.workers import WorkerStatus
 from orchestrator.engine.plan import Plan
 from orchestrator.model import event as events
 from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.definition import DefinitionVersion, to_body
 from orchestrator.model.event import Event, Failure
+from orchestrator.model.job import JobRow, job_id
 from orchestrator.model.json import Json
 from orchestrator.model.status import AttemptStatus, StepStatus
-from orchestrator.model.times import iso
+from orchestrator.model.times import Time, iso
 from orchestrator.model.view import (
     AttemptView,
     DeadLetterView,
@@ -33,6 +34,7 @@ from orchestrator.model.view import (
     WorkerView,
     WorkflowView,
 )
+from orchestrator.model.worker import About
 from orchestrator.ports.queries import History, LetterGroup, RunRecord, StepResult
 
 LeaseOf = Callable[[int], Lease | None]
@@ -67,9 +69,8 @@ def run_view(
     plan: Plan,
     lease_of: LeaseOf,
     details: dict[int, Json],
-    connected: dict[str, int],
 ) -> RunView:
-    """Show a run with its steps and attempts."""
+    """Show a run with its steps and attempts; what it waits for is not said yet."""
     steps = _steps(history.events, plan)
     for step in steps:
         _show_lease(step, lease_of(step.step_index), details)
@@ -79,7 +80,6 @@ def run_view(
         final_output=None if record.output is None else Raw(record.output),
         step_results=_results(history.results, plan),
         steps=steps,
-        waiting_for=_waiting_for(record, steps, plan, connected),
     )
 
 
@@ -94,29 +94,42 @@ def workflow_view(version: DefinitionVersion) -> WorkflowView:
     return msgspec.convert({**body, "version": version.version, "createdAt": iso(version.created_at)}, WorkflowView)
 
 
-def worker_view(worker: Worker, in_hand: Iterable[Lease], now_on: int) -> WorkerView:
+def worker_view(
+    worker_id: str, about: About, status: WorkerStatus, registered_at: Time, seen_at: Time, in_hand: list[JobInHand]
+) -> WorkerView:
     """Show a worker and what it has in hand."""
     return WorkerView(
-        worker_id=worker.worker_id,
-        status=worker.status(now_on).value,
-        actions=list(worker.actions),
-        sdk=worker.sdk,
-        version=worker.version,
-        host=worker.host,
-        pid=worker.pid,
-        concurrency=worker.concurrency,
-        registered_at=iso(worker.registered_at),
-        last_seen_at=iso(worker.seen_at),
-        in_hand=[
-            JobInHand(
-                job_id=lease.job.job_id,
-                attempt=lease.job.attempt,
-                action=lease.job.action,
-                since=iso(lease.started_at),
-                alone=lease.job.alone,
-            )
-            for lease in in_hand
-        ],
+        worker_id=worker_id,
+        status=status.value,
+        transport=about.transport.value,
+        actions=list(about.actions),
+        sdk=about.sdk,
+        version=about.version,
+        host=about.host,
+        pid=about.pid,
+        concurrency=about.concurrency,
+        registered_at=iso(registered_at),
+        last_seen_at=iso(seen_at),
+        in_hand=sorted(in_hand, key=lambda job: (job.since, job.job_id)),
+    )
+
+
+def job_in_hand(lease: Lease) -> JobInHand:
+    """Show a job that this process has handed out."""
+    job = lease.job
+    return JobInHand(
+        job_id=job.job_id, attempt=job.attempt, action=job.action, since=iso(lease.started_at), alone=job.alone
+    )
+
+
+def job_of_row(row: JobRow) -> JobInHand:
+    """Show a job that the store knows in a worker's hands."""
+    return JobInHand(
+        job_id=job_id(row.run_id, row.step),
+        attempt=row.attempt,
+        action=row.action,
+        since=iso(row.started_at or 0),
+        alone=row.alone,
     )
 
 
@@ -244,29 +257,6 @@ def _show_lease(step: StepView, lease: Lease | None, details: dict[int, Json]) -
         said = lease.details or said
     if said is not None:
         step.details = Raw(said)
-
-
-def _waiting_for(record: RunRecord, steps: list[StepView], plan: Plan, connected: dict[str, int]) -> str | None:
-    """Say in words what an open run waits for; of several open steps the first."""
-    if record.ended_at is not None:
-        return None
-    for step in steps:
-        name = f"step {step.step_index} ({step.action})"
-        attempt = step.attempts[-1] if step.attempts else None
-        if attempt is None:
-            continue
-        if step.status is StepStatus.BACKING_OFF:
-            most = plan.steps[step.step_index].definition.retry.max_retries + 1
-            number = attempt.attempt + 1
-            of = f" of {most}" if number <= most else ""
-            return f"{name}: attempt {number}{of} starts at {step.next_attempt_at}"
-        if step.status is StepStatus.QUEUED:
-            if not connected.get(step.action):
-                return f"{name}: no connected worker has a handler for this action, since {attempt.scheduled_at}"
-            return f"{name}: queued for a free worker since {attempt.scheduled_at}"
-        if step.status is StepStatus.RUNNING:
-            return f"{name}: worker {attempt.worker or 'unknown'} has been at it since {attempt.started_at}"
-    return None
 
 
 def _event_view(seq: int, event: Event) -> EventView:

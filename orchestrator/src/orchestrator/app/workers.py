@@ -10,6 +10,7 @@ from orchestrator.model.errors import Busy, WorkerNotFound
 from orchestrator.model.limits import Limits
 from orchestrator.model.times import MICROS, Time
 from orchestrator.model.wire import AttemptRef
+from orchestrator.model.worker import About
 
 
 class WorkerStatus(StrEnum):
@@ -28,17 +29,12 @@ class Worker:
     """A worker process. Times named ``…_on`` are of the monotonic clock, in microseconds."""
 
     worker_id: str
-    actions: tuple[str, ...]
+    about: About
     lease: int
     """Microseconds a sign of life is good for."""
     registered_at: Time
     seen_at: Time
     seen_on: int
-    sdk: str | None = None
-    version: str | None = None
-    host: str | None = None
-    pid: int | None = None
-    concurrency: int | None = None
     draining: bool = False
     left: bool = False
     cancelled: list[AttemptRef] = field(default_factory=list)
@@ -47,6 +43,11 @@ class Worker:
     """Exchanges that wait for a job."""
     callers: set[Caller] = field(default_factory=set)
     """The connections it called on."""
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """What it has handlers for."""
+        return self.about.actions
 
     def seen(self, now: Time, now_on: int, caller: Caller | None) -> None:
         """Note a call."""

@@ -24,6 +24,7 @@ _NEXT_PAGE: Final = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 _NEXT_COMMAND: Final = {
     "workflow-not-found": "see what there is: `orchestrator workflow list`",
     "run-not-found": "see what there is: `orchestrator run list`",
+    "worker-not-drainable": "stop its process with SIGTERM: it finishes what it has",
     "worker-not-found": "see what there is: `orchestrator worker list`",
     "dead-letter-not-found": "see what there is: `orchestrator dlq list`",
     "definition-invalid": "mend the file, then `orchestrator workflow validate FILE`",

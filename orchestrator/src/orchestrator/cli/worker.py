@@ -24,6 +24,7 @@ def list_(url: Url = DEFAULT_URL, as_json: Json = False) -> None:
         (
             w["workerId"],
             w["status"],
+            w["transport"],
             f"{len(w['inHand'])} of {w['concurrency']}" if w.get("concurrency") else len(w["inHand"]),
             output.moment(w["lastSeenAt"]),
             " ".join(str(part) for part in (w.get("sdk"), w.get("version")) if part),
@@ -32,7 +33,7 @@ def list_(url: Url = DEFAULT_URL, as_json: Json = False) -> None:
         )
         for w in map(msgspec.json.decode, entries)
     ]
-    columns = ("worker", "status", "jobs", "seen", "sdk", "process", "actions")
+    columns = ("worker", "status", "over", "jobs", "seen", "sdk", "process", "actions")
     output.write_table(columns, rows, empty="no workers yet; docs/worker-protocol.md shows the shortest one")
 
 

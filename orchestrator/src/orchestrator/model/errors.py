@@ -99,6 +99,14 @@ class WorkerNotFound(OrchestratorError):
     http_status = 404
 
 
+class WorkerNotDrainable(OrchestratorError):
+    """The worker is not told to go by the orchestrator: it is stopped where it runs."""
+
+    code = "worker-not-drainable"
+    title = "The worker cannot be drained from here"
+    http_status = 409
+
+
 class DeadLetterNotFound(OrchestratorError):
     """No dead letter has this id."""
 

@@ -103,6 +103,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Registered workers, gone ones included until they are forgotten."""
     worker_forget_seconds: Seconds = 900.0
     """How long a worker that went away stays in the list."""
+    worker_presence_seconds: Seconds = 30.0
+    """How long a worker counts as there, for other processes, after the last word of the one that knows it. A quarter
+    of it after a word the next one is due."""
+    in_hand_listed_max: Count = 10_000
+    """Jobs in workers' hands that are read for one list of workers; those beyond are not shown."""
     actions_per_worker_max: Count = 1_000
     """Actions in one registration."""
     jobs_per_call_max: Count = 1_000

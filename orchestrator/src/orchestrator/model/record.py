@@ -76,6 +76,8 @@ class HeartbeatRecord(_Record):
     pid: int | None = None
     concurrency: int | None = None
     lease: DurationField | None = None
+    heartbeat: DurationField | None = None
+    """The longest time between two signs of life, whatever is in hand."""
     leaving: bool = False
     in_flight: list[BeatRecord] = []
 

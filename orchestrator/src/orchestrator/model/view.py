@@ -147,6 +147,7 @@ class WorkerView(_View):
 
     worker_id: str
     status: Literal["CONNECTED", "DRAINING", "GONE"]
+    transport: Literal["http", "kafka"]
     actions: list[str]
     sdk: str | None
     version: str | None
@@ -156,6 +157,15 @@ class WorkerView(_View):
     registered_at: str
     last_seen_at: str
     in_hand: list[JobInHand]
+
+
+class Unserved(_View):
+    """What no connected worker does."""
+
+    actions: list[str]
+    """Actions of definitions that no connected worker has a handler for."""
+    groups: list[str]
+    """Consumer groups that take jobs and give no signs of life: they may have handlers for them."""
 
 
 class DeadLetterView(_View):

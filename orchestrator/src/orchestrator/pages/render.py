@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from orchestrator.model.errors import FieldError
 from orchestrator.model.status import OPEN_STATUSES, RunStatus, StepStatus
-from orchestrator.model.view import DeadLetterView, RunSummary, RunView, WorkerView, WorkflowView
+from orchestrator.model.view import DeadLetterView, RunSummary, RunView, Unserved, WorkerView, WorkflowView
 from orchestrator.pages import assets, steps, text
 
 RUN_POLL_MILLIS: Final = 500
@@ -209,12 +209,12 @@ def workflow_page(versions: Sequence[WorkflowView], *, base_url: str) -> str:
     )
 
 
-def workers_page(workers: Sequence[WorkerView], unserved: Sequence[str], *, base_url: str) -> str:
+def workers_page(workers: Sequence[WorkerView], unserved: Unserved, *, base_url: str) -> str:
     """Write the list of workers.
 
     Args:
         workers: all of them.
-        unserved: actions of definitions that no connected worker has.
+        unserved: what none of them does.
         base_url: this server as its users reach it.
     """
     return _render(

@@ -30,6 +30,7 @@ from orchestrator.model.job import Job, job_id
 from orchestrator.model.record import StopRecord, job_headers, job_value
 from orchestrator.model.times import MICROS, Duration
 from orchestrator.ports.broker import BrokerReport, Incoming, Lags, Refused, Sent, Stop, Taken
+from orchestrator.ports.strangers import Stranger
 
 _log = logging.getLogger(__name__)
 
@@ -188,6 +189,14 @@ class KafkaBroker:
     async def taken(self, actions: Collection[str]) -> Sequence[Taken]:
         """See `ports.broker.Broker.taken`."""
         return await asyncio.to_thread(self._readers.taken, actions)
+
+    async def strangers(self) -> Sequence[Stranger]:
+        """See `ports.strangers.Strangers.strangers`."""
+        return await asyncio.to_thread(self._readers.strangers)
+
+    def topic_of(self, action: str) -> str:
+        """See `ports.strangers.Strangers.topic_of`."""
+        return self._config.routes.get(action, "")
 
     async def close(self) -> None:
         """Commit what is done, leave the groups, wait a moment for what is under way."""

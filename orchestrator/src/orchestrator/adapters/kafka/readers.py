@@ -8,16 +8,24 @@ Rule 3: a group that reads and commits nothing is taken to have read all that is
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from confluent_kafka import (
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
+from msgspec.structs import astuple
 
 from orchestrator.adapters.kafka.config import CALL_SECONDS, KafkaConfig
 from orchestrator.model.errors import Unavailable
 from orchestrator.ports.broker import Taken
+from orchestrator.ports.strangers import Stranger
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +49,7 @@ class Readers:
     def __init__(self, config: KafkaConfig) -> None:
         self._config = config
         self._topics = frozenset({config.topics.jobs, *config.routes.values()})
+        self._jobs = config.topics.jobs
         self._own = config.group
         self._workers = config.worker_groups
         self._admin = AdminClient(config.client("readers", {}))
@@ -103,6 +112,19 @@ class Readers:
                     known[partition] = max(offset, known.get(partition, 0))
         return furthest
 
+    def strangers(self) -> list[Stranger]:
+        """See `ports.strangers.Strangers.strangers`."""
+        names = [name for name, has_members in self._groups().items() if has_members and not name.startswith(self._own)]
+        found: set[Stranger] = set()
+        for name, members in self._members(names[:STRANGERS_MAX]):
+            action = name.removeprefix(self._workers) if name.startswith(self._workers) else ""
+            ours = self._config.client(f"jobs-{action}", {})["client.id"] if action else None
+            for member in members:
+                topics = {place.topic for place in _places(member)} & self._topics
+                if member.client_id != ours:
+                    found |= {Stranger(name, "" if topic == self._jobs else topic, action) for topic in topics}
+        return sorted(found, key=astuple)
+
     def _groups(self) -> dict[str, bool]:
         """Give the names of all groups, and whether they have members."""
         listed = self._admin.list_consumer_groups(request_timeout=CALL_SECONDS)
@@ -130,16 +152,24 @@ class Readers:
 
     def _assigned(self, group: str) -> _Offsets:
         """Give the partitions of jobs that a group which commits nothing reads, as if it had read all of them."""
-        asked = self._admin.describe_consumer_groups([group], request_timeout=CALL_SECONDS)
-        try:
-            members = asked[group].result().members
-        except KafkaException as error:
-            if error.args[0].code() in _NO_CONSUMERS:
-                return {}
-            raise Unavailable(f"Kafka does not describe {group}: {error}") from error
         found: _Offsets = {}
-        for member in members:
-            for place in member.assignment.topic_partitions if member.assignment is not None else ():
+        for _, members in self._members([group]):
+            for place in [place for member in members for place in _places(member)]:
                 if place.topic in self._topics:
                     found.setdefault(place.topic, {})[place.partition] = _ALL
         return found
+
+    def _members(self, groups: list[str]) -> Iterator[tuple[str, Sequence[Any]]]:
+        if not groups:
+            return
+        asked = self._admin.describe_consumer_groups(groups, request_timeout=CALL_SECONDS)
+        for group in groups:
+            try:
+                yield group, asked[group].result().members
+            except KafkaException as error:
+                if error.args[0].code() not in _NO_CONSUMERS:
+                    raise Unavailable(f"Kafka does not describe {group}: {error}") from error
+
+
+def _places(member: Any) -> Sequence[TopicPartition]:
+    return member.assignment.topic_partitions if member.assignment is not None else ()
