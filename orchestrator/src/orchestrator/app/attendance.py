@@ -23,7 +23,7 @@ from orchestrator.app.workers import Worker, WorkerStatus
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.limits import Limits
 from orchestrator.model.role import Duty
-from orchestrator.model.times import MICROS, Duration
+from orchestrator.model.times import MICROS, Duration, Time
 from orchestrator.model.worker import About, Transport
 from orchestrator.ports.clock import Clock
 from orchestrator.ports.duties import Duties
@@ -146,15 +146,16 @@ class Attendance:
             here = self._gateway.workers.get(worker_id)
             if here is None or here.seen_on < known.seen_on:
                 yield worker_id, word
+        now = self._clock.now()
         for worker in self._gateway.workers.all():
             heard = self._known.get(worker.worker_id)
             if heard is None or worker.seen_on >= heard.seen_on:
-                yield worker.worker_id, self._word_of(worker, now_on)
+                yield worker.worker_id, self._word_of(worker, now, now_on)
 
-    def _word_of(self, worker: Worker, now_on: int) -> _Word:
+    def _word_of(self, worker: Worker, now: Time, now_on: int) -> _Word:
         seen_on = now_on if worker.waiting else worker.seen_on
         until_on = min(seen_on + max(worker.lease, LEASE_MIN), now_on + self._presence)
-        registered_on = now_on - max(0, self._clock.now() - worker.registered_at)
+        registered_on = now_on - max(0, now - worker.registered_at)
         return _Word(worker.about, registered_on, worker.seen_on, until_on, worker.draining, worker.left)
 
     def _is_news(self, worker_id: str, word: _Word) -> bool:

@@ -130,7 +130,7 @@ class Roll:
     async def staff(self, action: str) -> Staff:
         """Count who could do the jobs of an action."""
         seen = await self._seen()
-        places = Counter(place for place, actions in self._places(seen, action) if action in actions)
+        places = Counter(place for place, _ in self._places(seen, action))
         return Staff(places[_Place.FREE], places[_Place.BUSY], places[_Place.DRAINING])
 
     async def unserved(self, actions: Collection[str]) -> Unserved:
@@ -177,20 +177,22 @@ class Roll:
         return _Seen(at_on, {one.worker_id: one for one in found}, by_action, in_hand)
 
     def _places(self, seen: _Seen, action: str | None) -> Iterator[tuple[_Place, tuple[str, ...]]]:
-        """Say how workers are and what they do: all that are here, and of the others those of an action, or all."""
+        """Say how workers are and what they do: those of an action, or all."""
         now_on = self._clock.monotonic()
-        here: set[str] = set()
         for worker in self._gateway.workers.all():
-            if self._knows(worker, seen.workers.get(worker.worker_id), seen.at_on):
-                here.add(worker.worker_id)
+            if (action is None or action in worker.about.actions) and self._is_known_best(worker, seen):
                 hands = len(self._gateway.in_hand(worker.worker_id)) + seen.in_hand[worker.worker_id]
                 is_full = not worker.waiting and _is_full(worker.about.concurrency, hands)
-                yield _place(worker.status(now_on), is_full=is_full), worker.actions
+                yield _place(worker.status(now_on), is_full=is_full), worker.about.actions
         for worker_id in seen.workers if action is None else seen.by_action.get(action, ()):
-            if worker_id not in here:
+            here = self._gateway.workers.get(worker_id)
+            if here is None or not self._is_known_best(here, seen):
                 one = seen.workers[worker_id]
                 is_full = _is_full(one.about.concurrency, seen.in_hand[worker_id])
                 yield _place(_status(one, now_on - seen.at_on), is_full=is_full), one.about.actions
+
+    def _is_known_best(self, worker: Worker, seen: _Seen) -> bool:
+        return self._knows(worker, seen.workers.get(worker.worker_id), seen.at_on)
 
     def _knows(self, worker: Worker, one: Presence | None, look_on: int) -> bool:
         """Whether this process knows a worker that registered here better than the list, or as well."""
