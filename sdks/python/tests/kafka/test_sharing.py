@@ -10,6 +10,7 @@ import pytest
 
 from tests.kafka.stage import Stage
 from workersdk import Context, Worker
+from workersdk.kafka.reader import WAITING_MAX
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +63,7 @@ async def test_what_nobody_else_can_do_waits_for_a_place(stage: Stage, caplog: p
     async with stage.running(worker):
         jobs = [stage.give(act, "long", partition=0)]
         await stage.until(lambda: stage.named(jobs[0]))
-        jobs += [stage.give(act, "short", partition=number % 4) for number in range(100)]
+        jobs += [stage.give(act, "short", partition=number % 4) for number in range(WAITING_MAX + 50)]
         await stage.until(lambda: "fetching no more" in caplog.text)
         jobs += [stage.give(act, "short", partition=number % 4) for number in range(100)]
         assert not stage.counts()

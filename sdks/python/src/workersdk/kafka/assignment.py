@@ -1,32 +1,33 @@
-"""The partitions that a consumer has: how far each was read, what of it is committed, where a new group begins."""
+"""The partitions that a group has here: how far they are passed, what of it is committed, where a new group begins."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Final
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
-from workersdk.kafka.records import KafkaJob
+from workersdk.kafka.reader import Reader, Share
 
 LOOKBACK_S: Final = 3_600.0
 ASK_TIMEOUT_S: Final = 10.0
 
 
 class Partitions:
-    """Positions by partition number. Used on the consumer's thread only.
+    """Offsets by partition number. Used by the thread of the group, under the lock of the reader.
 
     `unsafe`: the partitions of which no commit was confirmed since they were assigned.
     """
 
-    def __init__(self, consumer: Consumer, topic: str) -> None:
+    def __init__(self, consumer: Consumer, topic: str, reader: Reader, share: Share) -> None:
         self.unsafe: set[int] = set()
         self.must_rejoin = False
         self._consumer = consumer
         self._topic = topic
-        self._next: dict[int, int] = {}  # the offset after the last record that was read
+        self._reader = reader
+        self._share = share
         self._committed: dict[int, int] = {}  # what is committed, or expected to be
         self._count = 0
 
@@ -37,22 +38,14 @@ class Partitions:
         """
         return len(self._committed) < self._count or self._count == 1
 
-    def read(self, message: Message) -> bool:
-        """Note that a record was read; False for one of a partition that is not here any more."""
-        partition, offset = message.partition(), message.offset()
-        if partition is None or offset is None or partition not in self._committed:
-            return False
-        self._next[partition] = offset + 1
-        return True
-
-    def changes(self, pending: Iterable[KafkaJob]) -> dict[int, int]:
+    def changes(self) -> dict[int, int]:
         """Return what is to be committed: up to the first job that was not started, everything else being passed."""
         first: dict[int, int] = {}
-        for job in pending:
-            first.setdefault(job.partition, job.offset)
+        for job in self._share.pending:
+            first.setdefault(job.place[1], job.offset)
         return {
             partition: offset
-            for partition, after in self._next.items()
+            for (_, partition), after in self._reader.passed(self._share).items()
             if (offset := first.get(partition, after)) != self._committed.get(partition)
         }
 
@@ -78,8 +71,9 @@ class Partitions:
 
         Raises `KafkaException` when the broker does not say.
         """
+        # The client joins the group and commits; what the group has is read by the reader, for all groups at once.
+        self._consumer.assign([])
         if not places:
-            self._consumer.assign([])
             return
         starts = {place.partition: place.offset for place in self._consumer.committed(places, ASK_TIMEOUT_S)}
         new = [partition for partition, offset in starts.items() if offset < 0]
@@ -90,15 +84,20 @@ class Partitions:
                 self._consumer.commit(offsets=self.write(begun), asynchronous=False)
             starts |= begun
         topic = self._consumer.list_topics(self._topic, ASK_TIMEOUT_S).topics.get(self._topic)
-        self._count = len(topic.partitions) if topic is not None else len(places)
-        self._committed.update(starts)
-        self.unsafe.update(starts)
-        self._consumer.assign(self.write(starts))
-        self._consumer.resume(self.write(starts))  # the client keeps what was paused under the last assignment
+        with self._reader.lock:
+            self._count = len(topic.partitions) if topic is not None else len(places)
+            self._committed.update(starts)
+            self.unsafe.update(starts)
+            self._reader.begin(self._share, {(self._topic, partition): start for partition, start in starts.items()})
 
-    def let_go(self, taken: Iterable[int]) -> None:
+    def stop(self, taken: Iterable[int]) -> None:
+        """Have no more jobs of partitions, nor those that are pending."""
+        self._reader.end(self._share, [(self._topic, partition) for partition in taken])
+
+    def let_go(self, taken: Collection[int]) -> None:
+        """Forget partitions."""
+        self.stop(taken)
         for partition in taken:
-            self._next.pop(partition, None)
             self._committed.pop(partition, None)
             self.unsafe.discard(partition)
 

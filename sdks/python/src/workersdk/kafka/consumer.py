@@ -1,14 +1,15 @@
-"""Taking the jobs of one action, on a thread of its own: one consumer group for each action.
+"""Taking the jobs of one action: one consumer group for each, joined and served on a thread of its own.
 
 Rule 1: an offset is committed ahead of execution. A job that kills its process is not delivered again by Kafka; the
         orchestrator misses it in the heartbeats and decides.
-Rule 2: from an assignment to the first confirmed commit, a partition's jobs start only after their commit is confirmed.
-        After that they start at once, and what they have claimed is committed ten times a second without waiting.
+Rule 2: from an assignment to the first confirmed commit, a partition's jobs start only after their commit is confirmed,
+        which is waited for here. After that they start as soon as they are read, on the thread of the reader, and what
+        they have claimed is committed ten times a second without waiting.
 Rule 3: what is committed is the first offset that has not been started; records of other actions count as passed.
-Rule 4: a worker without a free place stops pulling and serves the group; it never pauses a partition, which would throw
-        away what was fetched. After two seconds it gives its partitions to the others of the group, if there are any.
-Rule 5: this thread is the only one that touches its consumer. That is what makes a commit a fence: a lost partition
-        cannot come back before this thread polls again.
+Rule 4: a worker without a free place lets jobs wait, up to a number, and serves its groups. After two seconds it gives
+        its partitions to the others of the group, if there are any.
+Rule 5: the client of the group is touched by this thread only, and no job of a partition is started once it was told
+        that the partition is taken away: both happen under the lock of the reader.
 """
 
 from __future__ import annotations
@@ -16,23 +17,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from workersdk.kafka.assignment import Partitions
 from workersdk.kafka.config import KafkaConfig
 from workersdk.kafka.quiet import Quiet
-from workersdk.kafka.records import ACTION, KafkaJob, UndecodableError, headers_of, is_for, read_job
+from workersdk.kafka.reader import Reader, Share
+from workersdk.kafka.records import KafkaJob
 from workersdk.kafka.slots import Slots
-from workersdk.kafka.undecodable import Undecodable
 
-POLL_S: Final = 0.1
+SERVE_EVERY_S: Final = 0.1
 COMMIT_EVERY_S: Final = 0.1
 COMMIT_PASSED_EVERY_S: Final = 1.0
-RECORDS_AT_ONCE_MAX: Final = 250
 SHED_AFTER_S: Final = 2.0
 SHED_AFTER_S_MAX: Final = 32.0
 SHED_IS_SHORT_S: Final = 30.0
@@ -45,8 +44,8 @@ WHERE_TO_BEGIN: Final = "where to begin"
 class ActionConsumer:
     """Claims the jobs of one action as places get free, and hands them over.
 
-    `hand_over` takes jobs whose places are taken and whose offsets are safe; `on_quiet` is called once, after the last
-    of them; `on_failure` when the thread cannot go on. All three are called on this thread.
+    `hand_over` takes jobs whose places are taken and whose offsets are safe; it is called on this thread or on that of
+    the reader. `on_quiet` is called once, after the last of them; `on_failure` when the thread cannot go on.
     """
 
     def __init__(
@@ -54,9 +53,8 @@ class ActionConsumer:
         action: str,
         config: KafkaConfig,
         client_id: str,
-        lease: float,
+        reader: Reader,
         slots: Slots,
-        undecodable: Undecodable,
         logger: logging.Logger,
         *,
         hand_over: Callable[[Sequence[KafkaJob]], None],
@@ -64,33 +62,32 @@ class ActionConsumer:
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._action = action
-        self._action_bytes = action.encode("utf-8", "surrogatepass")
         self._topic = config.topic_of(action)
         self._is_strict = config.is_strict
-        self._lease = lease
+        self._reader = reader
         self._slots = slots
-        self._undecodable = undecodable
         self._logger = logger
         self._hand_over = hand_over
         self._on_quiet = on_quiet
         self._on_failure = on_failure
+        self._share = Share(action, self._arrived)
+        reader.add(self._share)
+        self._pending = self._share.pending
         self._consumer = Consumer(
             config.consumer(client_id, config.group_of(action), Quiet(logger)) | {"on_commit": self._committed}
         )
-        self._partitions = Partitions(self._consumer, self._topic)
-        self._pending: deque[KafkaJob] = deque()
+        self._partitions = Partitions(self._consumer, self._topic, reader, self._share)
+        self._stirred = threading.Event()  # there is something to do here
         self._is_stopping = False
         self._is_away = False
-        self._is_paused = False
         self._returns_when_idle = False
         self._away_since = 0.0
         self._full_since = 0.0
         self._shed_after = SHED_AFTER_S
         self._has_claimed = False
         self._committed_at = 0.0
-        self._served_at = 0.0
         self._told: set[int | str] = set()
-        self._thread = threading.Thread(target=self._run, name=f"workersdk-jobs-{action}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"workersdk-group-{action}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -98,6 +95,7 @@ class ActionConsumer:
     def stop(self) -> None:
         """Claim no more jobs, commit and leave the group. Returns at once; safe to call from any thread."""
         self._is_stopping = True
+        self._stirred.set()
 
     def join(self, timeout: float) -> None:
         """Wait until the group is left, so many seconds at most."""
@@ -110,110 +108,118 @@ class ActionConsumer:
                 self._step()
         except BaseException as error:
             self._on_failure(error)
+        with self._reader.lock:
+            # From here on the reader hands over nothing.
+            self._is_stopping = True
         self._on_quiet()
         try:
-            self._commit_and_wait(self._partitions.changes(self._pending))
+            self._commit_and_wait(self._changes())
             self._consumer.close()
         except Exception as error:
             self._logger.debug("leaving the group of %r: %s", self._action, error)
 
     def _step(self) -> None:
         now = time.monotonic()
+        self._serve(0)
         if self._is_away:
             self._wait_to_return(now)
             return
         self._commit_if_due(now)
         if self._partitions.must_rejoin:
             self._rejoin()
-        elif self._pending:
-            if self._claim():
-                self._full_since = 0.0
-            else:
-                self._hold(now)
-        elif self._slots.wait_free(self, 0):
+        elif (self._pending and self._claim()) or self._slots.wait_free(self, 0):
             self._full_since = 0.0
-            self._resume()
-            if self._serve(POLL_S):
-                self._take(self._consumer.consume(RECORDS_AT_ONCE_MAX, 0))
+            if not self._pending:
+                self._wait()
         else:
             self._hold(now)
 
-    # ------------------------------------------------------------ reading
+    def _wait(self) -> None:
+        """Wait until something is to be done, and not too long to serve the group."""
+        self._stirred.wait(SERVE_EVERY_S)
+        self._stirred.clear()
 
-    def _serve(self, timeout: float) -> bool:
-        """Serve the group, and take one record if one comes in so many seconds; tell whether one came."""
+    def _serve(self, timeout: float) -> None:
+        """Serve the group, which is when partitions are given and taken away."""
         message = self._consumer.poll(timeout)
-        if message is not None:
-            self._take((message,))
-        return message is not None
-
-    def _take(self, messages: Iterable[Message]) -> None:
-        """Put the jobs of this action among the pending; pass over everything else."""
-        pending, partitions, action = self._pending, self._partitions, self._action_bytes
-        for message in messages:
-            if (error := message.error()) is not None:
-                self._tell(error)
-                continue
-            if not partitions.read(message):
-                continue
-            headers = headers_of(message)
-            if headers and headers[0][0] == ACTION and headers[0][1] != action:
-                continue  # most records, where there are many actions: nothing more is spent on them
-            try:
-                if is_for(action, headers, message):
-                    pending.append(read_job(self._action, headers, message, self._lease))
-            except UndecodableError as fault:
-                self._undecodable.add(message, str(fault))
+        if message is not None and (error := message.error()) is not None:
+            self._tell(error)
 
     def _tell(self, error: KafkaError) -> None:
-        """Say once, for each kind of error, that jobs cannot be read; the client goes on trying by itself."""
+        """Say once, for each kind of error, that the group does not work; the client goes on trying by itself."""
         level = logging.DEBUG if error.code() in self._told or error.code() < 0 else logging.WARNING
         self._told.add(error.code())
         self._logger.log(level, "reading the jobs of %r from %s: %s", self._action, self._topic, error.str())
 
     # ------------------------------------------------------------ claiming
 
+    def _arrived(self) -> None:
+        """Start jobs that have just been read, on the thread of the reader and under its lock."""
+        if self._is_stopping:
+            return
+        if not self._unsafe_of(self._pending):
+            self._start(self._take())
+        if self._pending:
+            self._stirred.set()
+
     def _claim(self) -> bool:
         """Hand over the pending jobs that there are places for; False when there is none."""
-        if self._pending[0].is_alone:
-            return self._claim_alone()
-        places = self._slots.take(len(self._pending))
+        with self._reader.lock:
+            if not self._pending:
+                return False
+            is_alone = self._pending[0].is_alone
+            if is_alone:
+                if not self._slots.take_all(self):
+                    return False
+                jobs = [self._pending.popleft()]
+                unsafe = {jobs[0].place[1]}
+            else:
+                jobs = self._take()
+                unsafe = self._unsafe_of(jobs)
+            changes = self._partitions.changes() if unsafe else {}
+        if self._secure(jobs, {place: offset for place, offset in changes.items() if place in unsafe}):
+            self._start(jobs)
+            return bool(jobs)
+        if is_alone:
+            self._slots.give_back_all()
+        else:
+            self._slots.give_back(len(jobs))
+        return False
+
+    def _unsafe_of(self, jobs: Iterable[KafkaJob]) -> set[int]:
+        """Return the partitions whose commit has to be waited for before these jobs start."""
+        unsafe = self._partitions.unsafe
+        if not (unsafe or self._is_strict):
+            return unsafe
+        return {job.place[1] for job in jobs if self._is_strict or job.place[1] in unsafe}
+
+    def _take(self) -> list[KafkaJob]:
+        """Take the jobs at the head that there are places for; their places are taken with them."""
+        pending = self._pending
+        places = self._slots.take(len(pending)) if pending else 0
         jobs: list[KafkaJob] = []
-        while len(jobs) < places and self._pending and not self._pending[0].is_alone:
-            jobs.append(self._pending.popleft())
+        while len(jobs) < places and pending and not pending[0].is_alone:
+            jobs.append(pending.popleft())
         if len(jobs) < places:
             self._slots.give_back(places - len(jobs))
-        if not jobs:
-            return False
-        if self._is_strict or self._partitions.unsafe:
-            unsafe = {job.partition for job in jobs if self._is_strict or job.partition in self._partitions.unsafe}
-            if unsafe and not self._secure(jobs, unsafe):
-                self._slots.give_back(len(jobs))
-                return False
-        self._has_claimed = True
-        self._hand_over(jobs)
-        return True
+        return jobs
 
-    def _claim_alone(self) -> bool:
-        if not self._slots.take_all(self):
-            return False
-        job = self._pending.popleft()
-        if not self._secure([job], {job.partition}):
-            self._slots.give_back_all()
-            return False
-        self._hand_over([job])
-        return True
+    def _start(self, jobs: list[KafkaJob]) -> None:
+        if jobs:
+            self._has_claimed = True
+            self._hand_over(jobs)
+            self._reader.made_room()
 
-    def _secure(self, jobs: list[KafkaJob], partitions: set[int]) -> bool:
+    def _secure(self, jobs: list[KafkaJob], changes: dict[int, int]) -> bool:
         """Commit that these jobs are started; when that is not confirmed, they are pending again and not started.
 
         Still pending means still this worker's: nobody else can get them before the partition is taken away, and then
         they are dropped here. Trying again is therefore no second execution.
         """
-        changes = self._partitions.changes(self._pending)
-        if self._commit_and_wait({place: offset for place, offset in changes.items() if place in partitions}):
+        if self._commit_and_wait(changes):
             return True
-        self._pending.extendleft(reversed(jobs))
+        with self._reader.lock:
+            self._pending.extendleft(reversed(jobs))
         self._slots.withdraw(self)
         self._serve(RETRY_S)  # a rebalance that is the cause is served here
         return False
@@ -224,27 +230,15 @@ class ActionConsumer:
         """Wait for a place, and serve the group meanwhile."""
         if self._full_since == 0.0:
             self._full_since = now
-        # Only a record that waits here shows that others could do something: a full worker goes on looking for one.
-        if self._pending and now >= self._full_since + self._shed_after:
-            if self._partitions.has_others():
-                self._give_away(now)
-                return
-            self._pause()
-        if not self._slots.wait_free(self, POLL_S) or now >= self._served_at + POLL_S:
-            self._served_at = now
-            self._serve(0)
-
-    def _pause(self) -> None:
-        """Fetch no more: a long wait must not fill the memory. Once for each wait, since it drops what was fetched."""
-        if not self._is_paused:
-            self._is_paused = True
-            self._logger.debug("no place for the jobs of %r: fetching no more", self._action)
-            self._consumer.pause(self._consumer.assignment())
-
-    def _resume(self) -> None:
-        if self._is_paused:
-            self._is_paused = False
-            self._consumer.resume(self._consumer.assignment())
+        # Only a record that waits shows that others could do something. Where so many wait that none is read any more,
+        # nobody knows what is behind them.
+        is_waited = bool(self._pending) or self._reader.is_full
+        if is_waited and now >= self._full_since + self._shed_after and self._partitions.has_others():
+            self._give_away(now)
+        elif self._pending:
+            self._slots.wait_free(self, SERVE_EVERY_S)
+        else:
+            self._wait()
 
     def _give_away(self, now: float) -> None:
         """Leave the group, so that others get the jobs that wait here."""
@@ -257,9 +251,8 @@ class ActionConsumer:
         self._away_since = now
 
     def _wait_to_return(self, now: float) -> None:
-        self._serve(0)
-        may_return = self._slots.wait_idle(POLL_S) if self._returns_when_idle else self._slots.wait_free(self, POLL_S)
-        if not may_return:
+        wait = self._slots.wait_idle if self._returns_when_idle else self._is_free
+        if not wait(SERVE_EVERY_S):
             return
         # A worker that is full again in a moment would make the whole group rebalance over and over.
         was_short = now - self._away_since < SHED_IS_SHORT_S
@@ -268,7 +261,14 @@ class ActionConsumer:
         self._is_away = False
         self._subscribe()
 
+    def _is_free(self, timeout: float) -> bool:
+        return self._slots.wait_free(self, timeout)
+
     # ------------------------------------------------------------ offsets
+
+    def _changes(self) -> dict[int, int]:
+        with self._reader.lock:
+            return self._partitions.changes()
 
     def _commit_if_due(self, now: float) -> None:
         every = COMMIT_EVERY_S if self._has_claimed else COMMIT_PASSED_EVERY_S
@@ -276,7 +276,7 @@ class ActionConsumer:
             return
         self._committed_at = now
         self._has_claimed = False
-        changes = self._partitions.changes(self._pending)
+        changes = self._changes()
         if changes:
             self._partitions.expect(changes)
             try:
@@ -318,7 +318,6 @@ class ActionConsumer:
         self._subscribe()
 
     def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        self._is_paused = False
         try:
             self._partitions.take_up(places)
         except KafkaException as error:
@@ -328,12 +327,14 @@ class ActionConsumer:
                 level, "the group of %r: where to begin is not known (%s); trying again", self._action, error
             )
             self._partitions.must_rejoin = True
-            consumer.assign([])
 
     def _revoked(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         taken = {place.partition for place in places}
-        changes = self._partitions.changes(self._pending)
-        self._commit_and_wait({place: offset for place, offset in changes.items() if place in taken})
+        # First nothing more of them is started, then what was is committed.
+        with self._reader.lock:
+            changes = {place: offset for place, offset in self._partitions.changes().items() if place in taken}
+            self._partitions.stop(taken)
+        self._commit_and_wait(changes)
         self._let_go(taken)
 
     def _lost(self, consumer: Consumer, places: list[TopicPartition]) -> None:
@@ -342,7 +343,4 @@ class ActionConsumer:
     def _let_go(self, taken: set[int]) -> None:
         """Forget the jobs that were not started: the next owner has them."""
         self._partitions.let_go(taken)
-        kept = [job for job in self._pending if job.partition not in taken]
-        self._pending.clear()
-        self._pending.extend(kept)
         self._slots.withdraw(self)

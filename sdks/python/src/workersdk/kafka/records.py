@@ -32,6 +32,8 @@ ALONE: Final = "wf-alone"
 CONTENT_TYPE: Final = ("content-type", b"application/json")
 
 Headers = list[tuple[str, str | bytes | None]]
+Place = tuple[str, int]
+"""A topic and a partition."""
 
 
 class UndecodableError(Exception):
@@ -41,18 +43,19 @@ class UndecodableError(Exception):
 class KafkaJob(Job):
     """A job that came as a record."""
 
-    __slots__ = ("_head", "has_id", "is_alone", "is_named", "key", "offset", "partition", "started_at")
+    __slots__ = ("_head", "has_id", "is_alone", "is_named", "key", "offset", "place", "size", "started_at")
 
-    def __init__(self, raw: dict[str, Any], message: Message, headers: Headers, lease: float) -> None:
+    def __init__(self, raw: dict[str, Any], message: Message, place: Place, headers: Headers, lease: float) -> None:
         run_id = raw["workflowRunId"]
         if not isinstance(run_id, str):
             raise TypeError("a job names its run")
-        self.partition = cast("int", message.partition())
+        self.place = place
         self.offset = cast("int", message.offset())
+        self.size = len(message)
         self.has_id = _complete(raw, headers)
         if not self.has_id:
             # The same for every delivery of this record, which is what an idempotency key has to be.
-            raw["jobId"], raw["attempt"] = f"{message.topic()}:{self.partition}:{self.offset}", 1
+            raw["jobId"], raw["attempt"] = f"{place[0]}:{place[1]}:{self.offset}", 1
         super().__init__(raw, 0.0, lease=lease)
         timeout = self.heartbeat_timeout
         if timeout is not None:
@@ -81,26 +84,26 @@ def headers_of(message: Message) -> Headers:
     return cast("Headers | None", message.headers()) or []
 
 
-def is_for(action: bytes, headers: Headers, message: Message) -> bool:
-    """Tell whether a record is a job of this action, at the least cost for one that is not.
+def action_of(headers: Headers, message: Message) -> bytes:
+    """Return the action that a record is a job of, from its headers where they say so.
 
     Raises `UndecodableError` for a record without our headers whose value is no job.
     """
-    for name, value in headers:  # ours is the first one where the orchestrator wrote it
-        if name == ACTION:
-            return value == action
+    for name, value in headers:
+        if name == ACTION and isinstance(value, bytes):
+            return value
     named = _read_value(message).get("action")
     if not isinstance(named, str):
         raise UndecodableError("it names no action")
-    return named.encode("utf-8", "surrogatepass") == action
+    return named.encode("utf-8", "surrogatepass")
 
 
-def read_job(action: str, headers: Headers, message: Message, lease: float) -> KafkaJob:
+def read_job(action: str, headers: Headers, message: Message, place: Place, lease: float) -> KafkaJob:
     """Read a job of an action. `lease` in seconds. Raises `UndecodableError`."""
     raw = _read_value(message)
     raw["action"] = action
     try:
-        return KafkaJob(raw, message, headers, lease)
+        return KafkaJob(raw, message, place, headers, lease)
     except (KeyError, TypeError, ValueError) as error:
         raise UndecodableError(f"{type(error).__name__}: {error}") from None
 

@@ -26,6 +26,7 @@ from workersdk.kafka.consumer import ActionConsumer
 from workersdk.kafka.control import Control
 from workersdk.kafka.heartbeat import PRESENCE_S, Heartbeats
 from workersdk.kafka.quiet import Quiet
+from workersdk.kafka.reader import Reader
 from workersdk.kafka.records import BeatWriter, KafkaJob
 from workersdk.kafka.sender import Sender, Sending
 from workersdk.kafka.slots import Slots
@@ -80,6 +81,7 @@ class KafkaSession(Life):
         self._down_since: float | None = None
         self._is_told = False
         self._telling: asyncio.TimerHandle | None = None
+        self._reader: Reader | None = None
         self._consumers: list[ActionConsumer] = []
         self._noisy = len(hello.actions)
         self._quiet = asyncio.Event()
@@ -131,14 +133,22 @@ class KafkaSession(Life):
 
     def _begin(self) -> None:
         self._control.start()
+        reader = self._reader = Reader(
+            self._config,
+            self._hello.worker_id,
+            self._lease,
+            self._undecodable,
+            self._logger,
+            self._threadsafe(self._failed),
+        )
+        reader.start()
         self._consumers = [
             ActionConsumer(
                 action,
                 self._config,
                 self._hello.worker_id,
-                self._lease,
+                reader,
                 self._slots,
-                self._undecodable,
                 self._logger,
                 hand_over=self._threadsafe(self._accept),
                 on_quiet=self._threadsafe(self._one_is_quiet),
@@ -176,6 +186,8 @@ class KafkaSession(Life):
         self._control.stop()
         for consumer in self._consumers:
             consumer.stop()
+        if self._reader is not None:
+            self._reader.stop()
         for handle in (self._freeing, self._flushing):
             if handle is not None:
                 handle.cancel()
@@ -185,6 +197,8 @@ class KafkaSession(Life):
         until = self._loop.time() + LEAVE_GROUPS_S
         for consumer in self._consumers:
             await asyncio.to_thread(consumer.join, max(0.0, until - self._loop.time()))
+        if self._reader is not None:
+            await asyncio.to_thread(self._reader.join, max(0.0, until - self._loop.time()))
 
     # ------------------------------------------------------------ from the threads
 
