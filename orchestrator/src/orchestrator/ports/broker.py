@@ -83,7 +83,7 @@ class Lags(msgspec.Struct, frozen=True):
     """The same of signs of life."""
     jobs: Mapping[str, int]
     """By action: records that the group of its workers has not passed, in the partitions that it ever read. In a topic
-    that actions share, jobs of other actions are among them. An action without a group is left out."""
+    that actions share, jobs of other actions are among them. An action whose group has read nothing is left out."""
 
 
 class BrokerReport(msgspec.Struct, frozen=True):

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from orchestrator.adapters.kafka.config import CALL_SECONDS, KafkaConfig
+from orchestrator.adapters.kafka.groups import Groups
 from orchestrator.model.errors import Unavailable
 from orchestrator.ports.broker import Lags
 
@@ -19,7 +20,8 @@ from orchestrator.ports.broker import Lags
 class Backlog:
     """Asks the cluster; its calls block, and belong on a thread."""
 
-    def __init__(self, config: KafkaConfig) -> None:
+    def __init__(self, config: KafkaConfig, groups: Groups) -> None:
+        self._groups = groups
         self._group = config.group
         self._config = config
         self._incoming = (config.topics.results, config.topics.heartbeats)
@@ -43,24 +45,20 @@ class Backlog:
 
     def _behind(self, actions: Collection[str]) -> dict[str, int]:
         """Count what the groups of workers have before them."""
-        there = self._groups()
-        groups = {action: group for action in actions if (group := self._config.worker_groups + action) in there}
-        # All are asked before the first answer is waited for: the client takes one group a question.
-        asked = {
-            action: self._admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group)], request_timeout=CALL_SECONDS
-            )[group]
-            for action, group in groups.items()
-        }
-        bounds = {topic: self._both_bounds(topic) for topic in {self._config.topic_of(action) for action in asked}}
+        there = self._groups.all()
+        bounds: dict[str, tuple[Mapping[int, int], Mapping[int, int]]] = {}
         behind: dict[str, int] = {}
-        for action, answer in asked.items():
-            topic = self._config.topic_of(action)
+        for action in actions:
+            group, topic = self._config.worker_groups + action, self._config.topic_of(action)
+            taken = self._groups.committed(group, [topic]).get(topic) if group in there else None
+            if taken is None:
+                continue
+            if topic not in bounds:
+                bounds[topic] = self._both_bounds(topic)
             firsts, ends = bounds[topic]
             behind[action] = sum(
-                max(0, ends.get(place.partition, 0) - max(place.offset, firsts.get(place.partition, 0)))
-                for place in answer.result().topic_partitions
-                if place.topic == topic and place.offset >= 0
+                max(0, ends.get(partition, 0) - max(offset, firsts.get(partition, 0)))
+                for partition, offset in taken.items()
             )
         return behind
 
@@ -81,26 +79,10 @@ class Backlog:
 
     def _lag(self, topic: str) -> int:
         """Count what the readers of a topic have not done; of a partition they never read, all that is there."""
-        done = self._done(topic)
+        done = self._groups.committed(f"{self._group}.{topic}", [topic]).get(topic, {})
         firsts, ends = self._both_bounds(topic)
         begun = {partition: max(done.get(partition, 0), first) for partition, first in firsts.items()}
         return sum(max(0, end - begun.get(partition, 0)) for partition, end in ends.items())
-
-    def _done(self, topic: str) -> dict[int, int]:
-        group = f"{self._group}.{topic}"
-        if group not in self._groups():
-            return {}
-        asked = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], request_timeout=CALL_SECONDS
-        )
-        places = asked[group].result().topic_partitions
-        return {place.partition: place.offset for place in places if place.topic == topic and place.offset >= 0}
-
-    def _groups(self) -> set[str]:
-        """Name the groups that have begun. On a new cluster that has no coordinator yet, to ask for the offsets of one
-        that has not may crash librdkafka 2.x, and the process with it."""
-        listed = self._admin.list_consumer_groups(request_timeout=CALL_SECONDS).result()
-        return {one.group_id for one in listed.valid or ()}
 
     def _both_bounds(self, topic: str) -> tuple[Mapping[int, int], Mapping[int, int]]:
         """Say where the partitions of a topic begin and end."""

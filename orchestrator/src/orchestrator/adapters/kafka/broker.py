@@ -19,6 +19,7 @@ from orchestrator.adapters.kafka.backlog import Backlog
 from orchestrator.adapters.kafka.config import LETTER_DELIVERY_SECONDS, KafkaConfig
 from orchestrator.adapters.kafka.consumer import KafkaInbox
 from orchestrator.adapters.kafka.dead_letters import Copy
+from orchestrator.adapters.kafka.groups import Groups
 from orchestrator.adapters.kafka.producer import Fault, Records
 from orchestrator.adapters.kafka.properties import without_secrets
 from orchestrator.adapters.kafka.readers import Readers
@@ -47,8 +48,9 @@ class KafkaBroker:
         self._spreads: dict[str, Spread] = {}
         """By topic."""
         self._letter_partitions = partitions.get(config.topics.dead_letters, 1)
-        self._readers = Readers(config)
-        self._backlog = Backlog(config)
+        self._groups = Groups(config)
+        self._readers = Readers(config, self._groups)
+        self._backlog = Backlog(config, self._groups)
         self._inboxes: dict[str, KafkaInbox] = {}
         self._records = Records(config)
         # Apart: what it has not written soon it gives up, since another process may write it then.
@@ -202,6 +204,7 @@ class KafkaBroker:
         """Commit what is done, leave the groups, wait a moment for what is under way."""
         await asyncio.gather(*(inbox.close() for inbox in self._inboxes.values()))
         await asyncio.gather(self._records.close(), self._letters.close())
+        await asyncio.to_thread(self._groups.close)
 
     async def _write(self, copies: Iterable[Copy], about: str, partition: int) -> None:
         """Write the first of the copies, each smaller than the one before, that the cluster takes."""

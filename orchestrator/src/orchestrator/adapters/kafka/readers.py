@@ -8,21 +8,15 @@ Rule 3: a group that reads and commits nothing is taken to have read all that is
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
-from confluent_kafka import (
-    ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException
 from msgspec.structs import astuple
 
-from orchestrator.adapters.kafka.config import CALL_SECONDS, KafkaConfig
+from orchestrator.adapters.kafka.config import KafkaConfig
+from orchestrator.adapters.kafka.groups import Groups, Offsets
 from orchestrator.model.errors import Unavailable
 from orchestrator.ports.broker import Taken
 from orchestrator.ports.strangers import Stranger
@@ -32,27 +26,20 @@ _log = logging.getLogger(__name__)
 ELSEWHERE_SECONDS: Final = 10.0
 """How long a group that has nothing to do with jobs is not asked again."""
 STRANGERS_MAX: Final = 100
-"""Groups of others that are asked in one look; the rest follow in the next."""
+"""Groups of others that are asked in one look, the rest in the next; and strangers that are named."""
 _ALL: Final = 2**62
-_NO_CONSUMERS: Final = frozenset(
-    {KafkaError.GROUP_ID_NOT_FOUND, KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.INVALID_GROUP_ID}
-)
-"""Answers about a group that is gone, or of another kind, or none of our business."""
-
-_Offsets = dict[str, dict[int, int]]
-"""By topic, then partition."""
 
 
 class Readers:
     """Asks the cluster; its calls block, and belong on a thread."""
 
-    def __init__(self, config: KafkaConfig) -> None:
+    def __init__(self, config: KafkaConfig, groups: Groups) -> None:
         self._config = config
+        self._groups = groups
         self._topics = frozenset({config.topics.jobs, *config.routes.values()})
         self._jobs = config.topics.jobs
         self._own = config.group
         self._workers = config.worker_groups
-        self._admin = AdminClient(config.client("readers", {}))
         self._elsewhere: dict[str, float] = {}
         """Groups that have nothing to do with jobs, until when they are let alone."""
         self._misled: set[str] = set()
@@ -60,16 +47,22 @@ class Readers:
 
     def taken(self, actions: Collection[str]) -> list[Taken]:
         """See `ports.broker.Broker.taken`."""
-        groups = self._groups()
+        try:
+            return self._look(actions)
+        except KafkaException as error:
+            raise Unavailable(f"Kafka does not say how far its consumer groups have read: {error}") from error
+
+    def _look(self, actions: Collection[str]) -> list[Taken]:
+        groups = self._groups.all()
         found: list[Taken] = []
         others: list[str] = []
         for action in actions:
-            group = self._workers + action
-            offsets = self._offsets(group) if group in groups else {}
-            own = offsets.get(self._config.topic_of(action))
+            group, topic = self._workers + action, self._config.topic_of(action)
+            own = self._groups.committed(group, [topic]).get(topic) if group in groups else None
             if own is None:
                 others.append(action)
-                self._note_misled(action, offsets)
+                if group in groups and action not in self._misled:
+                    self._note_misled(action)
             else:
                 found += self._taken(action, own, beats=True)
         if others:
@@ -82,10 +75,10 @@ class Readers:
         topic = self._config.routes.get(action, "")
         return (Taken(action, topic, partition, before, beats) for partition, before in offsets.items())
 
-    def _note_misled(self, action: str, offsets: _Offsets) -> None:
+    def _note_misled(self, action: str) -> None:
         """Say once that workers look for jobs where there are none: they would wait for ever, and so would the jobs."""
-        elsewhere = sorted(self._topics & offsets.keys())
-        if elsewhere and action not in self._misled:
+        elsewhere = sorted(self._groups.committed(self._workers + action, self._topics))
+        if elsewhere:
             self._misled.add(action)
             _log.warning(
                 "kafka: jobs of %s go to %s, and its workers read %s: give both the same routes",
@@ -94,14 +87,14 @@ class Readers:
                 ", ".join(elsewhere),
             )
 
-    def _strangers(self, groups: Mapping[str, bool]) -> _Offsets:
+    def _strangers(self, groups: Mapping[str, bool]) -> Offsets:
         """Give the furthest that groups of workers of other kinds have read."""
         now = monotonic()
         theirs = [name for name in groups if not name.startswith((self._workers, self._own))]
         self._elsewhere = {name: until for name in theirs if (until := self._elsewhere.get(name, 0.0)) > now}
-        furthest: _Offsets = {}
+        furthest: Offsets = {}
         for name in [name for name in theirs if name not in self._elsewhere][:STRANGERS_MAX]:
-            offsets = {topic: places for topic, places in self._offsets(name).items() if topic in self._topics}
+            offsets = self._groups.committed(name, self._topics)
             if not offsets and groups[name]:
                 offsets = self._assigned(name)
             if not offsets:
@@ -114,62 +107,24 @@ class Readers:
 
     def strangers(self) -> list[Stranger]:
         """See `ports.strangers.Strangers.strangers`."""
-        names = [name for name, has_members in self._groups().items() if has_members and not name.startswith(self._own)]
+        try:
+            members = self._groups.members()
+        except KafkaException as error:
+            raise Unavailable(f"Kafka does not describe its consumer groups: {error}") from error
         found: set[Stranger] = set()
-        for name, members in self._members(names[:STRANGERS_MAX]):
+        for member in members:
+            name = member.group
             action = name.removeprefix(self._workers) if name.startswith(self._workers) else ""
             ours = self._config.client(f"jobs-{action}", {})["client.id"] if action else None
-            for member in members:
-                topics = {place.topic for place in _places(member)} & self._topics
-                if member.client_id != ours:
-                    found |= {Stranger(name, "" if topic == self._jobs else topic, action) for topic in topics}
-        return sorted(found, key=astuple)
+            if not name.startswith(self._own) and member.client_id != ours:
+                topics = self._topics & member.assigned.keys()
+                found |= {Stranger(name, "" if topic == self._jobs else topic, action) for topic in topics}
+        return sorted(found, key=astuple)[:STRANGERS_MAX]
 
-    def _groups(self) -> dict[str, bool]:
-        """Give the names of all groups, and whether they have members."""
-        listed = self._admin.list_consumer_groups(request_timeout=CALL_SECONDS)
-        try:
-            groups = listed.result().valid or ()
-        except KafkaException as error:
-            raise Unavailable(f"Kafka does not list its consumer groups: {error}") from error
-        return {group.group_id: group.state is not ConsumerGroupState.EMPTY for group in groups}
-
-    def _offsets(self, group: str) -> _Offsets:
-        asked = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], request_timeout=CALL_SECONDS
-        )
-        try:
-            places = asked[group].result().topic_partitions
-        except KafkaException as error:
-            if error.args[0].code() in _NO_CONSUMERS:
-                return {}
-            raise Unavailable(f"Kafka does not give the offsets of {group}: {error}") from error
-        found: _Offsets = {}
-        for place in places:
-            if place.offset >= 0:
-                found.setdefault(place.topic, {})[place.partition] = place.offset
-        return found
-
-    def _assigned(self, group: str) -> _Offsets:
+    def _assigned(self, group: str) -> Offsets:
         """Give the partitions of jobs that a group which commits nothing reads, as if it had read all of them."""
-        found: _Offsets = {}
-        for _, members in self._members([group]):
-            for place in [place for member in members for place in _places(member)]:
-                if place.topic in self._topics:
-                    found.setdefault(place.topic, {})[place.partition] = _ALL
+        found: Offsets = {}
+        for member in self._groups.members(group):
+            for topic in self._topics & member.assigned.keys():
+                found.setdefault(topic, {}).update(dict.fromkeys(member.assigned[topic], _ALL))
         return found
-
-    def _members(self, groups: list[str]) -> Iterator[tuple[str, Sequence[Any]]]:
-        if not groups:
-            return
-        asked = self._admin.describe_consumer_groups(groups, request_timeout=CALL_SECONDS)
-        for group in groups:
-            try:
-                yield group, asked[group].result().members
-            except KafkaException as error:
-                if error.args[0].code() not in _NO_CONSUMERS:
-                    raise Unavailable(f"Kafka does not describe {group}: {error}") from error
-
-
-def _places(member: Any) -> Sequence[TopicPartition]:
-    return member.assignment.topic_partitions if member.assignment is not None else ()
