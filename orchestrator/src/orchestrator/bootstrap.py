@@ -18,7 +18,14 @@ import uvloop
 from orchestrator.adapters.embedded import EmbeddedQueue
 from orchestrator.adapters.embedded.roster import MemoryRoster
 from orchestrator.adapters.failpoints.armed import Failpoints
-from orchestrator.adapters.failpoints.ports import armed_broker, armed_outbox, armed_store
+from orchestrator.adapters.failpoints.ports import (
+    armed_broker,
+    armed_duties,
+    armed_feed,
+    armed_hints,
+    armed_outbox,
+    armed_store,
+)
 from orchestrator.adapters.kafka.broker import open_broker
 from orchestrator.adapters.kafka.config import KafkaConfig, Topics
 from orchestrator.adapters.kafka.feed import open_feed
@@ -146,12 +153,12 @@ async def open_orchestrator(settings: Settings) -> AsyncIterator[Orchestrator]:
     points = Failpoints.parse(settings.failpoints)
     async with AsyncExitStack() as stack:
         store, queries, roster, route = await _open_parts(settings, plans, stack)
+        hints = _open_hints(settings)
         if settings.failpoints:
             points.warn()
             store = armed_store(store, points)
-            if route is not None:
-                broker, outbox = armed_broker(route.broker, points), armed_outbox(route.outbox, points)
-                route = route._replace(broker=broker, outbox=outbox)
+            route = None if route is None else _armed_route(route, points)
+            hints = None if hints is None else armed_hints(hints, points)
         orchestrator = Orchestrator(
             store=store,
             queries=queries,
@@ -163,7 +170,7 @@ async def open_orchestrator(settings: Settings) -> AsyncIterator[Orchestrator]:
             roster=roster,
             reach=points.reach if settings.failpoints else _pass,
             route=route,
-            hints=_open_hints(settings),
+            hints=hints,
         )
         await stack.enter_async_context(orchestrator.running())
         yield orchestrator
@@ -195,6 +202,15 @@ async def _open_parts(
         route = Route(broker, PostgresOutbox(database), duties, roles, feed, broker)
         roster = PostgresRoster(database)
     return PostgresStore(database), PostgresQueries(database), roster, route
+
+
+def _armed_route(route: Route, points: Failpoints) -> Route:
+    return route._replace(
+        broker=armed_broker(route.broker, points),
+        outbox=armed_outbox(route.outbox, points),
+        duties=armed_duties(route.duties, points),
+        feed=None if route.feed is None else armed_feed(route.feed, points),
+    )
 
 
 def _pass(point: str) -> None:

@@ -13,7 +13,7 @@ HEAD: Final = """\
 # Failpoints
 
 Places where an orchestrator can be told to die, to fail, to wait, or to be left in doubt: each point of the pipeline,
-and each call that it and its services make to the database and to the broker. They are how the crash table of
+and each call that it and its services make to the database, the broker and Redis. They are how the crash table of
 [reliability.md](reliability.md) is executed. Nothing is wrapped and nothing costs anything unless the variable is set;
 when it is, the process says so in its log, and says each time what it does.
 
@@ -29,8 +29,10 @@ A name or an action that is not there is refused at the start.
 """
 
 TAIL: Final = """
-A point inside the pipeline has nothing to be done, so that it knows no `done-then-...`; a delay there holds up the
-whole process. Calls that tell their caller nothing know no `done-then-error`, and taking records knows no failure.
+A point inside the pipeline has nothing to be done, so that it knows no `done-then-...`. Calls that tell their caller
+nothing know no `done-then-error`, and taking records knows no failure. A delay in the pipeline, and in a call of
+`feed`, `duties` or `hints` that does not wait, holds up the whole process. None of these raises: one that fails gives
+nothing, which is no job, no duty, no hint.
 
 | failpoint | what is under way | actions |
 |---|---|---|

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -17,10 +18,14 @@ from orchestrator.model.limits import Limits
 from orchestrator.ports.queries import LetterFilter
 from orchestrator.ports.store import PayloadRef
 from orchestrator.settings import Settings
+from tests.broker.http_worker import HttpWorker, done
 from tests.broker.site import PATIENCE_SECONDS, RawWorker, Site, define, ended, trigger
+from tests.real import Real
 
 ARMED = ",".join(f"{name}=delay:0@999999999" for name in FAILPOINTS)
 """All of them, each at a time that never comes: they are only counted."""
+FAILING: Final = ",store.due=error@2"
+"""Who fails at a duty gives it up."""
 
 
 @pytest.fixture
@@ -38,7 +43,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Failpoints]:
 
 
 async def test_every_failpoint_is_met(
-    site: Site, raw: RawWorker, opened: list[Failpoints], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, real: Real, raw: RawWorker, opened: list[Failpoints], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timers, "CLEAN_SECONDS", 0.2)
     monkeypatch.setattr(broker_leases, "WATCH_SECONDS", 0.1)
@@ -61,11 +66,14 @@ async def test_every_failpoint_is_met(
         kafka=site.kafka,
         kafka_prefix=site.prefix,
         partitions=3,
-        failpoints=ARMED,
+        redis=real.redis(),
+        redis_prefix=site.prefix,
+        failpoints=ARMED + FAILING,
         limits=Limits(runs_kept_seconds=3_600),
     )
-    async with open_orchestrator(settings) as orchestrator:
+    async with open_orchestrator(settings) as orchestrator, open_orchestrator(settings) as other:
         await _live(orchestrator, site, raw)
+        await _serve_over_http(orchestrator, other)
         # Nobody does this one: it is noted as sent, and looked for among those that were taken.
         await trigger(orchestrator)
         until = asyncio.get_running_loop().time() + PATIENCE_SECONDS
@@ -75,6 +83,23 @@ async def test_every_failpoint_is_met(
                 await _lose(orchestrator)
             await asyncio.sleep(0.05)
     assert unmet() == []
+
+
+async def _serve_over_http(*processes: Orchestrator) -> None:
+    """Let workers over HTTP of each process have a job, lose one, have that alone, and be told to stop another."""
+    for number, process in enumerate(processes):
+        action = f"web{number}"
+        await define(process, {"action": action, "retry": {"delay": 0}})
+        worker = HttpWorker(process, action, action, lease=1)
+        lost = await trigger(process)
+        assert [job.get("alone") for job in await worker.jobs()] == [None]
+        (again,) = await worker.jobs()
+        assert again["alone"]
+        await worker.exchange(done(again))
+        assert (await ended(process, lost)).status == "COMPLETED"
+        stopped = await trigger(process)
+        await worker.jobs()
+        await process.cancel(stopped, b"")
 
 
 async def _lose(orchestrator: Orchestrator) -> None:

@@ -12,12 +12,23 @@ from typing import Any, cast
 
 import pytest
 
-from orchestrator.adapters.failpoints.armed import Failpoints
-from orchestrator.adapters.failpoints.ports import armed_broker, armed_outbox, armed_store
+from orchestrator.adapters.failpoints.armed import Failpoints, FailpointsNotValid
+from orchestrator.adapters.failpoints.names import FAILPOINTS
+from orchestrator.adapters.failpoints.ports import (
+    armed_broker,
+    armed_duties,
+    armed_feed,
+    armed_hints,
+    armed_outbox,
+    armed_store,
+)
 from orchestrator.model.errors import Unavailable
-from orchestrator.ports.broker import Broker
+from orchestrator.ports.broker import Broker, Inbox
+from orchestrator.ports.duties import Duties
+from orchestrator.ports.feed import Feed
+from orchestrator.ports.hints import Hints
 from orchestrator.ports.outbox import Outbox
-from orchestrator.ports.store import Store
+from orchestrator.ports.store import Store, Transaction
 
 
 class Died(BaseException):
@@ -206,3 +217,142 @@ def test_what_is_not_armed_is_the_call_itself(parts: Parts) -> None:
     assert cast(Any, broker.results).take != parts.take
     assert asyncio.run(cast(Any, broker.results).take()) == ["record"]
     assert broker.results.lag() == 7
+
+
+QUICK = ("feed.read", "feed.take", "feed.take_alone", "feed.leftovers", "duties.has", "duties.give_up", "hints.keep")
+"""Calls that do not wait; the others are what is told."""
+
+
+class Quick:
+    """Stands behind the ports whose calls do not wait, and writes down what was done."""
+
+    def __init__(self) -> None:
+        self.done_: list[str] = []
+        self.tellers: list[Callable[..., None]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        if name == "listen":
+            return lambda *tellers: self.tellers.extend(tellers)
+
+        def call(*arguments: object) -> list[str]:
+            self.done_.append(name)
+            return ["answer"]
+
+        return call
+
+    async def recall(self, name: bytes) -> bytes:
+        self.done_.append("recall")
+        return b"value"
+
+
+def armed(quick: Quick, failpoint: str) -> dict[str, Any]:
+    """Give the ports by their names, with a failpoint armed."""
+    points = Failpoints.parse(failpoint)
+    inner = cast(Any, quick)
+    return {
+        "feed": armed_feed(inner, points),
+        "duties": armed_duties(inner, points),
+        "hints": armed_hints(inner, points),
+    }
+
+
+@pytest.mark.parametrize(
+    ("action", "done", "answers"),
+    [
+        ("kill", False, None),
+        ("done-then-kill", True, None),
+        ("error", False, False),
+        ("done-then-error", True, False),
+        ("delay:0.001", True, True),
+    ],
+)
+@pytest.mark.parametrize("name", QUICK)
+def test_a_call_that_does_not_wait_gives_nothing_where_it_fails(
+    parts: Parts, name: str, action: str, done: bool, answers: bool | None
+) -> None:
+    if action not in FAILPOINTS[name].actions and not action.startswith("delay"):
+        # It tells its caller nothing.
+        with pytest.raises(FailpointsNotValid):
+            Failpoints.parse(f"{name}={action}")
+        return
+    quick = Quick()
+    owner, _, call = name.partition(".")
+    port = armed(quick, f"{name}={action}@2")[owner]
+    arguments = {"take": ((), 1), "keep": (b"", b"", 0), "give_up": ("",), "has": ("",)}.get(call, ((),))
+    assert getattr(port, call)(*arguments) or call in {"read", "give_up", "keep"}
+    quick.done_.clear()
+    if answers is None:
+        with pytest.raises(Died):
+            getattr(port, call)(*arguments)
+    else:
+        answer = getattr(port, call)(*arguments)
+        assert bool(answer) == (answers and call not in {"read", "give_up", "keep"})
+    assert quick.done_ == ([call] if done else [])
+
+
+@pytest.mark.parametrize(("action", "heard"), [("error", False), ("delay:0.001", True)])
+@pytest.mark.parametrize("name", ["feed.stops", "hints.hear", "feed.jobs"])
+def test_what_a_port_tells_is_lost_or_late(name: str, action: str, heard: bool) -> None:
+    if action not in FAILPOINTS[name].actions and not action.startswith("delay"):
+        with pytest.raises(FailpointsNotValid):
+            Failpoints.parse(f"{name}={action}")
+        return
+    quick = Quick()
+    told: list[str] = []
+    ports = armed(quick, f"{name}={action}")
+    ports["feed"].listen(lambda *jobs: told.append("feed.jobs"), lambda *stops: told.append("feed.stops"))
+    ports["hints"].listen(lambda *run_ids: told.append("hints.hear"))
+    jobs, stops, hear = quick.tellers
+    {"feed.jobs": lambda: jobs("action", 1, False), "feed.stops": lambda: stops([]), "hints.hear": lambda: hear([])}[
+        name
+    ]()
+    assert told == ([name] if heard else [])
+
+
+@pytest.mark.parametrize(("action", "done"), [("error", []), ("done-then-error", ["recall"])])
+def test_a_hint_that_cannot_be_had_is_a_miss(action: str, done: list[str]) -> None:
+    quick = Quick()
+    hints = armed(quick, f"hints.recall={action}@2")["hints"]
+    assert asyncio.run(hints.recall(b"name")) == b"value"
+    quick.done_.clear()
+    assert asyncio.run(hints.recall(b"name")) is None
+    assert quick.done_ == done
+
+
+UNARMED = {
+    "broker.report": "counters in memory",
+    "broker.routes": "a setting",
+    "feed.listen": "said once, before anything else",
+    "feed.waiting_alone": "a count in memory",
+    "feed.depths": "a count in memory",
+    "hints.report": "counters in memory",
+    "hints.listen": "said once, before anything else",
+    "hints.run": "the service itself",
+    "results.lag": "a count in memory",
+    "heartbeats.lag": "a count in memory",
+    "broker.results": "an inbox",
+    "broker.heartbeats": "an inbox",
+    "store.transaction": "its calls are failpoints",
+}
+"""What a port has that is no failpoint, and why."""
+
+
+def test_every_call_of_these_ports_is_a_failpoint_or_has_a_reason_not_to_be() -> None:
+    ports = {
+        "transaction": Transaction,
+        "store": Store,
+        "broker": Broker,
+        "results": Inbox,
+        "heartbeats": Inbox,
+        "outbox": Outbox,
+        "feed": Feed,
+        "duties": Duties,
+        "hints": Hints,
+    }
+    calls = {
+        f"{prefix}.{name}"
+        for prefix, port in ports.items()
+        for name in dir(port)
+        if not name.startswith("_") and (callable(getattr(port, name)) or isinstance(getattr(port, name), property))
+    }
+    assert calls - FAILPOINTS.keys() == UNARMED.keys()

@@ -69,12 +69,14 @@ class Demand:
             self._feed.read(self._asked)
 
     def look(self) -> None:
-        """Read no longer what nobody has asked for in a while."""
+        """Read no longer what nobody has asked for in a while.
+
+        What is asked for is said again each time: a reader that could not be made may be made now.
+        """
         before_on = self._clock.monotonic() - self._idle
-        over = [action for action, on in self._asked.items() if on <= before_on]
-        if over:
-            for action in over:
-                del self._asked[action]
+        for action in [action for action, on in self._asked.items() if on <= before_on]:
+            del self._asked[action]
+        if not self._closed:
             self._feed.read(self._asked)
 
     def close(self) -> None:

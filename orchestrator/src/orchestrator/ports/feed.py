@@ -32,7 +32,7 @@ class Feed(JobSource, Protocol):
         ...
 
     def read(self, actions: Collection[str]) -> None:
-        """Read the jobs of these actions from now on, and of no others. Returns at once."""
+        """Read the jobs of these actions from now on, and of no others. Returns at once; said again and again."""
         ...
 
     def leftovers(self, seconds: float) -> list[Job]:

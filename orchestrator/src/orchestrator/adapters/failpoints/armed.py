@@ -9,7 +9,8 @@ import re
 import signal
 import time
 from collections import Counter, defaultdict
-from typing import Final, NoReturn
+from collections.abc import Callable
+from typing import Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -24,6 +25,7 @@ from orchestrator.adapters.failpoints.names import (
 from orchestrator.model.errors import Unavailable
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 _FORM: Final = re.compile(
     r"(?P<name>[a-z_.]+)=(?P<action>[a-z-]+)(:(?P<seconds>[0-9]+(\.[0-9]+)?))?(@(?P<nth>[0-9]{1,9})(?P<each>n)?)?"
@@ -98,6 +100,19 @@ class Failpoints:
         due = self.due(name)
         if due is not None:
             before(name, due)
+
+    def through(self, name: str, call: Callable[[], _T], failed: _T) -> _T:
+        """Make a call that does not wait, and give its answer, or ``failed``; a delay holds up the whole process."""
+        due = self.due(name)
+        if due is None:
+            return call()
+        if due.action == ERROR:
+            return failed
+        before(name, due)
+        answer = call()
+        if due.action == DONE_THEN_KILL:
+            _die()
+        return failed if due.action == DONE_THEN_ERROR else answer
 
     async def enter(self, name: str) -> Armed | None:
         """Begin a call; give what `leave` is to be told when it is done."""

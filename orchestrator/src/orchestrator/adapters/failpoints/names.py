@@ -12,6 +12,9 @@ from typing import Final
 import msgspec
 
 from orchestrator.ports.broker import Broker, Inbox
+from orchestrator.ports.duties import Duties
+from orchestrator.ports.feed import Feed
+from orchestrator.ports.hints import Hints
 from orchestrator.ports.outbox import Outbox
 from orchestrator.ports.store import Store, Transaction
 
@@ -35,7 +38,7 @@ _CALL: Final = tuple(ACTIONS)
 _WORDLESS: Final = (KILL, ERROR, DELAY, DONE_THEN_KILL)
 """Of a call that tells its caller nothing: whether it failed before or after makes no difference to anybody."""
 _TAKE: Final = (KILL, DELAY, DONE_THEN_KILL)
-"""Of a call that waits as long as it takes, and does not fail."""
+"""Of a call that waits as long as it takes, and of a word that nobody says again: neither fails."""
 
 
 class Failpoint(msgspec.Struct, frozen=True):
@@ -59,8 +62,27 @@ def _points() -> Iterator[Failpoint]:
 def _calls(prefix: str, port: type) -> Iterator[Failpoint]:
     for name, method in vars(port).items():
         if inspect.iscoroutinefunction(method) and not name.startswith("_"):
-            meaning = " ".join((inspect.getdoc(method) or "").split("\n\n", 1)[0].split())
-            yield Failpoint(f"{prefix}.{name}", meaning, _TAKE if name == "take" else _CALL)
+            yield _call(prefix, port, name, _TAKE if name == "take" else _CALL)
+
+
+def _call(prefix: str, port: type, name: str, actions: tuple[str, ...]) -> Failpoint:
+    meaning = " ".join((inspect.getdoc(getattr(port, name)) or "").split("\n\n", 1)[0].split())
+    return Failpoint(f"{prefix}.{name}", meaning, actions)
+
+
+def _quick_calls() -> Iterator[Failpoint]:
+    """Give the calls that do not wait, and what they tell of by themselves."""
+    yield _call("feed", Feed, "read", _WORDLESS)
+    yield Failpoint("feed.jobs", "Tell that there are jobs for workers over HTTP.", _TAKE)
+    yield Failpoint("feed.stops", "Tell which attempts of workers over HTTP are over.", _WORDLESS)
+    for name in ("take", "take_alone", "leftovers"):
+        yield _call("feed", Feed, name, _CALL)
+    for name in ("has", "give_up"):
+        yield _call("duties", Duties, name, _WORDLESS)
+    yield _call("hints", Hints, "recall", _CALL)
+    for name in ("keep", "tell"):
+        yield _call("hints", Hints, name, _WORDLESS)
+    yield Failpoint("hints.hear", "Tell which runs have ended at other processes.", _WORDLESS)
 
 
 def _all() -> Iterator[Failpoint]:
@@ -76,6 +98,7 @@ def _all() -> Iterator[Failpoint]:
         yield from _calls(inbox, Inbox)
         yield Failpoint(f"{inbox}.done", "Say that what was taken is durable.", _WORDLESS)
     yield from _calls("outbox", Outbox)
+    yield from _quick_calls()
 
 
 FAILPOINTS: Final = {point.name: point for point in _all()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
 from typing import Any, cast
@@ -12,7 +12,13 @@ from orchestrator.adapters.failpoints.armed import Failpoints, before
 from orchestrator.adapters.failpoints.names import DELAY, DONE_THEN_ERROR, ERROR
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.job import Job
-from orchestrator.ports.broker import Broker, Inbox, Refused, Sent
+from orchestrator.model.role import Duty
+from orchestrator.model.run import RunId
+from orchestrator.model.times import Time
+from orchestrator.ports.broker import Broker, Inbox, Refused, Sent, Stop
+from orchestrator.ports.duties import Duties
+from orchestrator.ports.feed import Feed
+from orchestrator.ports.hints import Hints
 from orchestrator.ports.outbox import Outbox
 from orchestrator.ports.store import Store, Transaction
 
@@ -30,6 +36,21 @@ def armed_outbox(outbox: Outbox, points: Failpoints) -> Outbox:
 def armed_broker(broker: Broker, points: Failpoints) -> Broker:
     """Put failpoints around a broker, and around its inboxes."""
     return cast("Broker", _Broker(broker, "broker", points))
+
+
+def armed_feed(feed: Feed, points: Failpoints) -> Feed:
+    """Put failpoints around a feed, and around what it tells."""
+    return cast("Feed", _Feed(feed, "feed", points))
+
+
+def armed_duties(duties: Duties, points: Failpoints) -> Duties:
+    """Put failpoints around duties: a failure is to be told that this process does not have one."""
+    return _Duties(duties, points)
+
+
+def armed_hints(hints: Hints, points: Failpoints) -> Hints:
+    """Put failpoints around hints, and around what they tell; a failure is a miss."""
+    return cast("Hints", _Hints(hints, "hints", points))
 
 
 class _Calls:
@@ -141,6 +162,62 @@ class _Inbox(_Calls):
             before(name, due)
             self._inner.done()
             self._points.leave(name, due)
+
+
+class _Feed(_Calls):
+    def listen(self, on_jobs: Callable[[str, int, bool], None], on_stops: Callable[[Sequence[Stop]], None]) -> None:
+        def jobs(action: str, count: int, alone: bool) -> None:  # noqa: FBT001 - as the port has it
+            self._points.through("feed.jobs", lambda: on_jobs(action, count, alone), None)
+
+        def stops(some: Sequence[Stop]) -> None:
+            self._points.through("feed.stops", lambda: on_stops(some), None)
+
+        self._inner.listen(jobs, stops)
+
+    def read(self, actions: Collection[str]) -> None:
+        self._points.through("feed.read", lambda: self._inner.read(actions), None)
+
+    def take(self, actions: Collection[str], most: int) -> list[Job]:
+        return self._points.through("feed.take", lambda: self._inner.take(actions, most), [])
+
+    def take_alone(self, actions: Collection[str]) -> Job | None:
+        job: Job | None = self._points.through("feed.take_alone", lambda: self._inner.take_alone(actions), None)
+        return job
+
+    def leftovers(self, seconds: float) -> list[Job]:
+        return self._points.through("feed.leftovers", lambda: self._inner.leftovers(seconds), [])
+
+
+class _Duties:
+    def __init__(self, inner: Duties, points: Failpoints) -> None:
+        self._inner = inner
+        self._points = points
+
+    def has(self, duty: Duty) -> bool:
+        return self._points.through("duties.has", lambda: self._inner.has(duty), failed=False)
+
+    def give_up(self, duty: Duty) -> None:
+        self._points.through("duties.give_up", lambda: self._inner.give_up(duty), None)
+
+
+class _Hints(_Calls):
+    async def recall(self, name: bytes) -> bytes | None:
+        try:
+            due = await self._points.enter("hints.recall")
+            value: bytes | None = await self._inner.recall(name)
+            self._points.leave("hints.recall", due)
+        except Unavailable:
+            return None
+        return value
+
+    def keep(self, name: bytes, value: bytes, until: Time) -> None:
+        self._points.through("hints.keep", lambda: self._inner.keep(name, value, until), None)
+
+    def tell(self, run_ids: Iterable[RunId]) -> None:
+        self._points.through("hints.tell", lambda: self._inner.tell(run_ids), None)
+
+    def listen(self, hear: Callable[[list[RunId]], None]) -> None:
+        self._inner.listen(lambda run_ids: self._points.through("hints.hear", lambda: hear(run_ids), None))
 
 
 def _nobody(answered: list[Any]) -> None:

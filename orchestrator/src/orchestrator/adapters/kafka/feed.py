@@ -27,6 +27,8 @@ class KafkaFeed:
         self._on_jobs: Callable[[str, int, bool], None] = lambda action, count, alone: None
         self._on_stops: Callable[[Sequence[Stop]], None] = lambda stops: None
         self._readers: dict[str, JobReader] = {}
+        self._unreadable: set[str] = set()
+        """Actions whose reader could not be made; it is tried again each time they are asked for."""
         self._left: set[JobReader] = set()
         """Readers that were told to leave their groups."""
         self._turn = 0
@@ -47,8 +49,11 @@ class KafkaFeed:
                 try:
                     self._readers[action] = JobReader(action, self._config, self._teller(action))
                 except KafkaException as error:
-                    _log.error("kafka: jobs of %s cannot be read: %s", action, error)
+                    if action not in self._unreadable:
+                        _log.error("kafka: jobs of %s cannot be read: %s", action, error)
+                    self._unreadable.add(action)
                 else:
+                    self._unreadable.discard(action)
                     _log.info("kafka: a worker over HTTP asks for jobs of %s: joining its group", action)
 
     def take(self, actions: Collection[str], most: int) -> list[Job]:
