@@ -52,6 +52,17 @@ async def test_the_jobs_of_one_answer_come_back_in_one_call() -> None:
     assert sorted(result["result"] for result in gateway.results) == sorted([*range(1000)] * 2)
 
 
+async def test_jobs_may_be_as_large_as_payloads_may_whatever_other_answers_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKFLOW_ANSWER_BYTES_MAX", "1000")
+    worker = Worker(concurrency=3)
+    worker.register("act", same)
+    async with Gateway(resultBytesMax=5_000) as gateway:
+        for _ in range(3):
+            gateway.add("act", "x" * 4_900)
+        async with running(worker, gateway):
+            await gateway.until(lambda: len(gateway.results) == 3)
+
+
 async def test_a_result_does_not_wait_for_the_call_that_waits_for_jobs() -> None:
     """While the slow job runs, the first line waits with the rest of the capacity; its result goes out beside it."""
     finish = asyncio.Event()

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from workersdk.errors import InvalidUrlError
-from workersdk.http import Http, HttpError, Response
+from workersdk.errors import ConnectionFailedError, InvalidUrlError, SettingError
+from workersdk.http import AnswerTooLargeError, Http, HttpError, Response
+from workersdk.rest import Rest
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -212,6 +213,49 @@ async def test_a_redirect_is_not_followed() -> None:
     async with served(sending(b"HTTP/1.1 302 Found\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n")) as client:
         response = await get(client)
     assert (response.status, response.reason, response.headers.get("location")) == (302, "Found", "/other")
+
+
+@pytest.mark.parametrize(
+    "length", [b"Content-Length: 11", b"Transfer-Encoding: chunked", b"X-Ends: with the connection"]
+)
+async def test_an_answer_that_is_too_large_is_not_read_on(length: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKFLOW_ANSWER_BYTES_MAX", "10")
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (11, b"x" * 11) if b"chunked" in length else b"x" * 11
+    requests = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        while await reader.readuntil(b"\r\n\r\n"):
+            requests += 1
+            writer.write(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n%b" % (length, body))
+            await writer.drain()
+            if b"Ends" in length:
+                return
+
+    async with served(serve) as client:
+        with pytest.raises(AnswerTooLargeError, match="10 bytes; WORKFLOW_ANSWER_BYTES_MAX"):
+            await get(client)
+        assert not any(connection.is_usable for connection in client._connections)
+        assert (await client.request("GET", "/", timeout=5, more_bytes=1)).body == b"x" * 11
+        rest = Rest(client.address)
+        with pytest.raises(ConnectionFailedError, match="WORKFLOW_ANSWER_BYTES_MAX"):
+            await rest.call("GET", "/")
+        await rest.close()
+    # It is not asked for again: the same would come.
+    assert requests == 3
+
+
+async def test_an_endless_answer_is_refused_by_its_length_alone() -> None:
+    async with served(sending(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % 10**17)) as client:
+        with pytest.raises(AnswerTooLargeError, match="67,108,864 bytes"):
+            await get(client)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1" * 16])
+def test_what_is_no_number_of_bytes(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKFLOW_ANSWER_BYTES_MAX", value)
+    with pytest.raises(SettingError, match="WORKFLOW_ANSWER_BYTES_MAX"):
+        Http("http://host")
 
 
 async def test_silence_ends_with_a_timeout() -> None:

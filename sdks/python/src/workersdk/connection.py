@@ -15,6 +15,10 @@ import httptools
 CLOSED_BEFORE: Final = "the connection was closed before the answer"
 _INFORMATIONAL: Final = range(100, 200)
 _WITHOUT_BODY: Final = frozenset({204, 304})
+ANSWER_VARIABLE: Final = "WORKFLOW_ANSWER_BYTES_MAX"
+"""Sets the largest body of an answer."""
+_LENGTH_DIGITS_MAX: Final = 18
+"""Digits that are looked at of a length: more than any limit has."""
 _HEAD_BYTES_MAX: Final = 1024 * 1024
 """Of an answer, before its headers have ended."""
 _JOINED_BYTES_MAX: Final = 64 * 1024
@@ -27,6 +31,10 @@ class HttpError(Exception):
 
 class ConnectionClosedError(HttpError):
     """The connection ended before the first byte of an answer: the request may not have been seen."""
+
+
+class AnswerTooLargeError(HttpError):
+    """The answer is larger than whoever asked takes: to ask again would bring the same."""
 
 
 class Response(NamedTuple):
@@ -49,6 +57,8 @@ class Connection(asyncio.Protocol):
         """Done when the connection is gone."""
         self.idle_since = 0.0
         """When its last answer came, by the loop's clock."""
+        self._body_bytes_max = 0
+        """Of the answer that is waited for."""
         self._parser = httptools.HttpResponseParser(self)
         self._start()
 
@@ -57,8 +67,9 @@ class Connection(asyncio.Protocol):
         """Whether a request can be sent on it, as far as this side knows."""
         return self._answer is None and self._transport is not None and not self._transport.is_closing()
 
-    async def exchange(self, head: bytes, body: bytes, timeout: float) -> Response:
+    async def exchange(self, head: bytes, body: bytes, timeout: float, answer_bytes_max: int) -> Response:
         """Send a request and wait for its answer. Whatever goes wrong closes the connection. Raises `HttpError`."""
+        self._body_bytes_max = answer_bytes_max
         transport = self._transport
         if transport is None or transport.is_closing():
             raise ConnectionClosedError(CLOSED_BEFORE)
@@ -130,9 +141,16 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         has_length = "content-length" in self._headers or "transfer-encoding" in self._headers
         self._lasts_until_close = not (has_length or status in _WITHOUT_BODY or status in _INFORMATIONAL)
+        length = self._headers.get("content-length", "")
+        if length.isdecimal() and int(length[:_LENGTH_DIGITS_MAX]) > self._body_bytes_max:
+            self._refuse()
 
     def on_body(self, body: bytes) -> None:
-        self._body.append(body)
+        self._body_bytes += len(body)
+        if self._body_bytes > self._body_bytes_max:
+            self._refuse()
+        else:
+            self._body.append(body)
 
     def on_message_complete(self) -> None:
         if self._parser.get_status_code() in _INFORMATIONAL:
@@ -152,6 +170,7 @@ class Connection(asyncio.Protocol):
         self._is_begun = False
         self._is_headed = False
         self._head_bytes = 0
+        self._body_bytes = 0
         self._lasts_until_close = False
 
     def _complete(self) -> None:
@@ -162,10 +181,14 @@ class Connection(asyncio.Protocol):
         if self._answer is not None and not self._answer.done():
             self._answer.set_result(response)
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, kind: type[HttpError] = HttpError) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(HttpError(reason))
+            self._answer.set_exception(kind(reason))
         self.close()
+
+    def _refuse(self) -> None:
+        reason = f"the answer is larger than {self._body_bytes_max:,} bytes; {ANSWER_VARIABLE} sets how large it may be"
+        self._fail(reason, AnswerTooLargeError)
 
 
 def reason_of(error: BaseException) -> str:

@@ -54,7 +54,7 @@ class UnsupportedTransportError(WorkflowError):
 
 
 class SettingError(WorkflowError, ValueError):
-    """A Kafka setting, of the program or of the environment, cannot be used. The message names it, never a secret."""
+    """A setting of the program or of the environment cannot be used. The message names it, never a secret."""
 
 
 class RegistrationError(WorkflowError):

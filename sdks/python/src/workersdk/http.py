@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import random
 import re
 import ssl
@@ -11,19 +12,31 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
-from workersdk.connection import Connection, ConnectionClosedError, HttpError, Response, reason_of
-from workersdk.errors import InvalidUrlError
+from workersdk.connection import (
+    ANSWER_VARIABLE,
+    AnswerTooLargeError,
+    Connection,
+    ConnectionClosedError,
+    HttpError,
+    Response,
+    reason_of,
+)
+from workersdk.errors import InvalidUrlError, SettingError
 from workersdk.version import USER_AGENT
 
-__all__ = ["Backoff", "Http", "HttpError", "Response"]
+__all__ = ["AnswerTooLargeError", "Backoff", "Http", "HttpError", "Response"]
 
 CONNECT_TIMEOUT_S: Final = 10.0
+ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
+"""The largest body of an answer, unless `WORKFLOW_ANSWER_BYTES_MAX` says otherwise. Those with jobs may be larger by as
+many payloads as jobs were asked for."""
 KEPT_S: Final = 15.0
 """How long a connection without a request is kept: less than orchestrators and balancers keep theirs."""
 PAUSE_S_FIRST: Final = 0.1
 PAUSE_S_MAX: Final = 10.0
 
 _PORTS: Final = {"http": 80, "https": 443}
+_DIGITS_MAX: Final = 15
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _abandoned: Final[list[object]] = []
 """Connections of the process that this one was forked from. Never let go: that would reach into the parent's loop."""
@@ -37,7 +50,7 @@ class Http:
     """
 
     def __init__(self, url: str) -> None:
-        """Read `http://host:port/prefix` or `https://user:password@host`. Raises `InvalidUrlError`."""
+        """Read `http://host:port/prefix` or `https://user:password@host`. Raises `InvalidUrlError`, `SettingError`."""
         try:
             given = urlsplit(url)
             host, port = given.hostname, given.port
@@ -59,6 +72,7 @@ class Http:
             pair = f"{unquote(given.username)}:{unquote(given.password or '')}"
             headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
         self._headers = _lines(headers)
+        self._answer_bytes_max = _answer_bytes_max(os.environ.get(ANSWER_VARIABLE, ""))
         self._tls: ssl.SSLContext | None = None
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
@@ -72,6 +86,7 @@ class Http:
         timeout: float,
         headers: Mapping[str, str] | None = None,
         is_repeatable: bool = True,
+        more_bytes: int = 0,
     ) -> Response:
         """Send one request and read its answer.
 
@@ -85,9 +100,10 @@ class Http:
             timeout: seconds, for the whole of it.
             headers: further ones.
             is_repeatable: whether it does no harm to send it twice.
+            more_bytes: by how much the answer may be larger than any other.
 
         Raises:
-            HttpError: there is no answer.
+            HttpError: there is no answer, or none that is small enough.
             ValueError: a header cannot be sent.
         """
         more = b"" if headers is None else _lines(headers)
@@ -98,13 +114,13 @@ class Http:
         kept = self._take() if is_repeatable else None
         if kept is not None:
             try:
-                return await self._exchange(kept, head, body, timeout)
+                return await self._exchange(kept, head, body, timeout, more_bytes)
             except ConnectionClosedError:
                 pass  # it was closed as the request left, as kept connections are: a new one will do
         connection = await self._connect(min(CONNECT_TIMEOUT_S, timeout))
         left = max(0.001, until - asyncio.get_running_loop().time())
         try:
-            return await self._exchange(connection, head, body, left, is_kept=is_repeatable)
+            return await self._exchange(connection, head, body, left, more_bytes, is_kept=is_repeatable)
         finally:
             if not is_repeatable:
                 connection.close()
@@ -134,9 +150,16 @@ class Http:
         return None
 
     async def _exchange(
-        self, connection: Connection, head: bytes, body: bytes | None, timeout: float, *, is_kept: bool = True
+        self,
+        connection: Connection,
+        head: bytes,
+        body: bytes | None,
+        timeout: float,
+        more_bytes: int,
+        *,
+        is_kept: bool = True,
     ) -> Response:
-        response = await connection.exchange(head, body or b"", timeout)
+        response = await connection.exchange(head, body or b"", timeout, self._answer_bytes_max + more_bytes)
         if is_kept and connection.is_usable:
             self._idle.append(connection)
         return response
@@ -176,6 +199,15 @@ class Backoff:
     def reset(self) -> None:
         """Begin again with the shortest pause."""
         self._count = 0
+
+
+def _answer_bytes_max(text: str) -> int:
+    """Read the setting. Raises `SettingError`."""
+    if not text.strip():
+        return ANSWER_BYTES_MAX
+    if not (text.strip().isdecimal() and 0 < len(text.strip()) <= _DIGITS_MAX and int(text) > 0):
+        raise SettingError(f"{ANSWER_VARIABLE}={text} is not a number of bytes, such as {ANSWER_BYTES_MAX}")
+    return int(text)
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 from workersdk import codec
 from workersdk.errors import ApiError, ConflictError, ConnectionFailedError, NotFoundError, UnsupportedTransportError
-from workersdk.http import Backoff, Http, HttpError, Response
+from workersdk.http import AnswerTooLargeError, Backoff, Http, HttpError, Response
 from workersdk.transport import URL_VARIABLE
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
@@ -101,7 +101,7 @@ class Rest:
                     method, target, content, headers=headers, timeout=timeout, is_repeatable=is_repeatable
                 )
             except HttpError as error:
-                if not tries_left:
+                if not tries_left or isinstance(error, AnswerTooLargeError):
                     raise ConnectionFailedError(self.address, str(error)) from error
             else:
                 if response.status not in RETRIED_STATUSES or not tries_left:

@@ -25,6 +25,7 @@ class HttpTransport:
     def __init__(self, url: str) -> None:
         self._http = Http(url)
         self._worker = _WORKERS
+        self._payload_bytes_max = Terms().result_bytes_max
 
     @property
     def address(self) -> str:
@@ -45,19 +46,22 @@ class HttpTransport:
             body["lease"] = hello.lease
         answer = await self._call("POST", _WORKERS, codec.dumps(body), CALL_TIMEOUT_S)
         known = Terms()
+        self._payload_bytes_max = int(answer.get("resultBytesMax", known.result_bytes_max))
         return Terms(
             lease=float(answer.get("lease", known.lease)),
             heartbeat=float(answer.get("heartbeat", known.heartbeat)),
             wait_max=float(answer.get("waitMax", known.wait_max)),
             capacity_max=int(answer.get("capacityMax", known.capacity_max)),
-            result_bytes_max=int(answer.get("resultBytesMax", known.result_bytes_max)),
+            result_bytes_max=self._payload_bytes_max,
             request_bytes_max=int(answer.get("requestBytesMax", known.request_bytes_max)),
         )
 
     async def exchange(self, results: Sequence[bytes], capacity: int, wait: float) -> Answer:
         body = b'"capacity":%d,"wait":%s}' % (capacity, repr(wait).encode())
         body = b'{"results":[%s],%s' % (b",".join(results), body) if results else b"{" + body
-        answer = await self._call("POST", self._worker + "/exchange", body, wait + EXCHANGE_TIMEOUT_S)
+        # A payload was an input or a result: as many of the largest as are asked for have to be taken.
+        more_bytes = capacity * self._payload_bytes_max
+        answer = await self._call("POST", self._worker + "/exchange", body, wait + EXCHANGE_TIMEOUT_S, more_bytes)
         return Answer(
             jobs=answer.get("jobs") or (),
             cancelled=answer.get("cancelled") or (),
@@ -80,9 +84,11 @@ class HttpTransport:
     async def close(self) -> None:
         await self._http.close()
 
-    async def _call(self, method: str, target: str, body: bytes | None, timeout: float) -> dict[str, Any]:
+    async def _call(
+        self, method: str, target: str, body: bytes | None, timeout: float, more_bytes: int = 0
+    ) -> dict[str, Any]:
         try:
-            response = await self._http.request(method, target, body, timeout=timeout)
+            response = await self._http.request(method, target, body, timeout=timeout, more_bytes=more_bytes)
         except HttpError as error:
             raise Unavailable(str(error)) from error
         if not 200 <= response.status < 300:
