@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from html import unescape
 
 import pytest
 from msgspec import Raw
@@ -328,10 +329,37 @@ def test_dead_letters_show_why_and_what_to_do() -> None:
     assert f"/workflow/run/{sample.RUN_ID}#step-1" in page.values("a", "href")
     assert page.values("form", "data-method") == ["POST", "DELETE"]
     assert page.values("form", "action") == [
+        "/dead-letters",
         f"/dead-letters/{sample.RUN_ID}:1:4/redrive",
         f"/dead-letters/{sample.RUN_ID}:1:4",
     ]
     assert "/dead-letters?cursor=c2" in page.values("a", "href")
+
+
+def test_dead_letters_are_chosen_by_a_form_with_all_that_the_address_knows() -> None:
+    filters = LettersFilters(
+        workflow="order",
+        action="charge",
+        error='Bank"Down',
+        created_from="2026-11-23T10:00:00Z",
+        created_to="2026-11-24T10:00:00Z",
+        state="REDRIVEN",
+        limit=7,
+    )
+    page = Page(render.dead_letters_page([], "c2", base_url=sample.BASE_URL, filters=filters))
+    given = [(name, unescape(value)) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', page.html)]
+    assert {name: value for name, value in given if name != "state"} == {
+        "workflow": "order",
+        "action": "charge",
+        "error": 'Bank"Down',
+        "from": "2026-11-23T10:00:00Z",
+        "to": "2026-11-24T10:00:00Z",
+        "limit": "7",
+    }
+    assert [value for name, value in given if name == "state"] == ["", "REDRIVEN", "DISCARDED"]
+    assert re.findall(r'value="(\w*)" checked', page.html) == ["REDRIVEN"]
+    assert "/dead-letters" in page.values("a", "href")
+    assert filters.query("c2").count("=") == 8
 
 
 def test_no_dead_letter_is_good_news() -> None:

@@ -75,7 +75,10 @@ def every_page(word: str) -> list[str]:
         render.workflow_page([workflow, workflow], base_url=url),
         render.workers_page([worker], Unserved(actions=[word], groups=[word]), base_url=url),
         render.dead_letters_page(
-            [letter], word, base_url=url, filters=LettersFilters(workflow=word, action=word, cursor=word)
+            [letter],
+            word,
+            base_url=url,
+            filters=LettersFilters(workflow=word, action=word, error=word, created_from=word, state=word, cursor=word),
         ),
         render.dead_letter_page(letter, base_url=url),
         render.error_page(400, word, word + word, [FieldError(word, word, word)], base_url=url),

@@ -32,7 +32,11 @@ class DeadLetters:
             filters = render.LettersFilters(
                 workflow=http.parameter(req, "workflow") or "",
                 action=http.parameter(req, "action") or "",
-                more=tuple((name, http.parameter(req, name) or "") for name in ("error", "from", "to", "state")),
+                error=http.parameter(req, "error") or "",
+                created_from=http.parameter(req, "from") or "",
+                created_to=http.parameter(req, "to") or "",
+                state=http.parameter(req, "state") or "",
+                limit=limit if http.parameter(req, "limit") else None,
                 cursor=after or "",
             )
             page = render.dead_letters_page(letters, cursor, base_url=http.base_url(req), filters=filters)

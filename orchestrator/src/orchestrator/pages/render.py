@@ -71,13 +71,26 @@ class LettersFilters(msgspec.Struct, frozen=True, kw_only=True):
 
     workflow: str = ""
     action: str = ""
+    error: str = ""
+    created_from: str = ""
+    created_to: str = ""
+    state: str = ""
+    """Empty for those that are open."""
+    limit: int | None = None
     cursor: str = ""
-    more: tuple[tuple[str, str], ...] = ()
-    """Further conditions, which have no field on the page."""
 
     def query(self, cursor: str = "") -> str:
         """Write the query that asks for the same dead letters, from the cursor on."""
-        return _query([("workflow", self.workflow), ("action", self.action), *self.more, ("cursor", cursor)])
+        pairs = [("workflow", self.workflow), ("action", self.action), ("error", self.error)]
+        pairs += [("from", self.created_from), ("to", self.created_to), ("state", self.state)]
+        pairs += [("limit", "" if self.limit is None else str(self.limit)), ("cursor", cursor)]
+        return _query(pairs)
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether others are shown than all that are open."""
+        given = (self.workflow, self.action, self.error, self.created_from, self.created_to, self.state)
+        return any(given)
 
 
 def runs_page(
@@ -246,6 +259,7 @@ def dead_letters_page(
         poll=LIST_POLL_MILLIS,
         letters=letters,
         filters=filters,
+        states=("OPEN", "REDRIVEN", "DISCARDED"),
         older="" if next_cursor is None else "/dead-letters" + filters.query(next_cursor),
         newest="/dead-letters" + filters.query(),
         json_url=f"{base_url}/dead-letters{filters.query(filters.cursor)}",
