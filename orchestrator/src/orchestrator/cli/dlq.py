@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import typer
@@ -24,6 +24,7 @@ Since = Annotated[str, typer.Option(help="Only those from this time or later, as
 Until = Annotated[str, typer.Option(help="Only those from before this time.")]
 State = Annotated[str, typer.Option(help="OPEN, REDRIVEN or DISCARDED.", show_default=True)]
 Every = Annotated[bool, typer.Option("--all", help="All that are open, or those the filters leave.")]
+Verb = Literal["redrive", "discard"]
 Letters = Annotated[
     list[str] | None, typer.Argument(metavar="ID...", show_default=False, autocompletion=complete_dead_letter)
 ]
@@ -134,19 +135,16 @@ def redrive(
     as_json: Json = False,
 ) -> None:
     """Run the steps again, in their own runs, with a fresh retry budget."""
-    server = Orchestrator(url)
     filters = _filters(workflow, action, error, since, until)
-    if _is_for_many(letters, every, filters, "redrive"):
-        _settle_many(server, "redrive", "redriven", filters, as_json=as_json)
+    done = _settle("redrive", letters, every, filters, url, as_json=as_json)
+    if done is None:
         return
-    chosen = letters or []
-    runs = _each(chosen, lambda letter: server.post(f"/dead-letters/{segment(letter)}/redrive").raw)
     if as_json:
-        output.write_json(output.join_json(raw for _, raw in runs))
+        output.write_json(output.join_json(raw for _, raw in done))
     else:
-        rows = [(letter, "redriven", msgspec.json.decode(raw)["runId"]) for letter, raw in runs]
+        rows = [(letter, "redriven", msgspec.json.decode(raw)["runId"]) for letter, raw in done]
         output.write_table(("dead letter", "change", "run"), rows, empty="no dead letters")
-    _finish(len(chosen), len(runs))
+    _finish(letters, done)
 
 
 @app.command()
@@ -162,18 +160,15 @@ def discard(
     as_json: Json = False,
 ) -> None:
     """Settle dead letters without running them again; their runs stay failed."""
-    server = Orchestrator(url)
     filters = _filters(workflow, action, error, since, until)
-    if _is_for_many(letters, every, filters, "discard"):
-        _settle_many(server, "discard", "discarded", filters, as_json=as_json)
+    done = _settle("discard", letters, every, filters, url, as_json=as_json)
+    if done is None:
         return
-    chosen = letters or []
-    done = _each(chosen, lambda letter: server.delete(f"/dead-letters/{segment(letter)}").raw)
     if as_json:
         output.write_json(msgspec.json.encode({"discarded": [letter for letter, _ in done]}))
     else:
         output.write_table(("dead letter", "change"), [(letter, "discarded") for letter, _ in done])
-    _finish(len(chosen), len(done))
+    _finish(letters, done)
 
 
 def _filters(workflow: str, action: str, error: str, since: str, until: str) -> dict[str, str]:
@@ -188,8 +183,22 @@ def _is_for_many(letters: list[str] | None, every: bool, filters: dict[str, str]
     return every
 
 
-def _settle_many(server: Orchestrator, verb: str, done: str, filters: dict[str, str], *, as_json: bool) -> None:
+def _settle(
+    verb: Verb, letters: list[str] | None, every: bool, filters: dict[str, str], url: str, *, as_json: bool
+) -> list[tuple[str, bytes]] | None:
+    """Settle those that are named, and give the answers; None where all that the filters leave were meant."""
+    server = Orchestrator(url)
+    if _is_for_many(letters, every, filters, verb):
+        _settle_many(server, verb, filters, as_json=as_json)
+        return None
+    if verb == "redrive":
+        return _each(letters or [], lambda letter: server.post(f"/dead-letters/{segment(letter)}/redrive").raw)
+    return _each(letters or [], lambda letter: server.delete(f"/dead-letters/{segment(letter)}").raw)
+
+
+def _settle_many(server: Orchestrator, verb: Verb, filters: dict[str, str], *, as_json: bool) -> None:
     """Call until there are no more."""
+    done = {"redrive": "redriven", "discard": "discarded"}[verb]
     settled = skipped = 0
     query = {**filters, "all": "true"}
     while True:
@@ -221,6 +230,7 @@ def _each(letters: Sequence[str], call: Callable[[str], bytes]) -> list[tuple[st
     return done
 
 
-def _finish(asked: int, done: int) -> None:
-    if done < asked:
-        raise Failure(f"{asked - done} of {asked} could not be settled", mend="see above")
+def _finish(letters: list[str] | None, done: Sequence[object]) -> None:
+    asked = len(letters or ())
+    if len(done) < asked:
+        raise Failure(f"{asked - len(done)} of {asked} could not be settled", mend="see above")
