@@ -9,6 +9,7 @@ from orchestrator.app import timers
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Duration
+from orchestrator.ports.queries import RunFilter
 from tests.app.stage import Stage, done, failed, make_stage
 
 
@@ -60,7 +61,15 @@ async def test_a_run_times_out_while_its_job_is_in_hand_and_the_worker_is_told()
         stage.register("w", "calm")
         job = await stage.take_one("w")
         await stage.wait(5.2)
-        assert (await stage.view(run_id)).status == "TIMED_OUT"
+        run = await stage.view(run_id)
+        assert run.status == "TIMED_OUT"
+        assert run.error is not None
+        assert (run.error.type, run.error.message) == (
+            "RunTimeout",
+            "the run was not over within 5 s: it was at step 0 (calm)",
+        )
+        (summary,), _ = await stage.orchestrator.summaries(RunFilter(), 1, None)
+        assert summary.error == run.error
         assert [ref.job_id for ref in stage.beat("w", job).cancelled] == [job.job_id]
 
 

@@ -26,6 +26,7 @@ from orchestrator.engine.command import (
 from orchestrator.model.definition import RetryPolicy
 from orchestrator.model.event import (
     AttemptFailed,
+    Failure,
     RunCancelled,
     RunFailed,
     RunRedriven,
@@ -118,6 +119,7 @@ def test_a_waiting_run_times_out_too() -> None:
     story.do(TimeOutRun())
     assert story.state.status is RunStatus.TIMED_OUT
     assert story.state.ended_at == at(60)
+    assert story.state.failure == Failure("RunTimeout", "the run was not over within 60 s: it was at step 0 (a0)")
     assert story.wait(30).ask(StartRetry(0, 1)) == NOTHING
 
 

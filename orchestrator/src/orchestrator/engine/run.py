@@ -64,6 +64,8 @@ from orchestrator.model.times import Duration, Time, seconds
 
 TIMED_OUT_TYPE: Final = "StepTimeout"
 """The type of the failure of an attempt whose timeout ran out."""
+RUN_TIMED_OUT_TYPE: Final = "RunTimeout"
+"""The type of the failure of a run whose timeout ran out."""
 LOST_TYPE: Final = "WorkerLost"
 """The type of the failure of an attempt that was lost with its worker."""
 
@@ -407,7 +409,7 @@ def evolve(plan: Plan, state: RunState, event: Event) -> RunState:
         after = RUN_TRANSITIONS.get((state.status, type(event)))
         if after is None:
             raise InvariantBroken(f"{type(event).__name__} in a run that is {state.status}")
-        return _RUN_EVENTS[type(event)](state, event, after)
+        return _RUN_EVENTS[type(event)](plan, state, event, after)
     if not state.is_open:
         raise InvariantBroken(f"{event} in a run that is {state.status}")
     step_event = cast(_StepEvent, event)
@@ -527,29 +529,36 @@ def _with_step(state: RunState, index: int, step: OpenStep) -> RunState:
     return replace(state, open={**state.open, index: step})
 
 
-def _moved(state: RunState, event: Event, after: RunStatus) -> RunState:
+def _moved(plan: Plan, state: RunState, event: Event, after: RunStatus) -> RunState:
     return replace(state, status=after)
 
 
-def _ended(state: RunState, event: Event, after: RunStatus) -> RunState:
+def _ended(plan: Plan, state: RunState, event: Event, after: RunStatus) -> RunState:
     return replace(state, status=after, ended_at=event.at)
 
 
-def _failed(state: RunState, event: RunFailed, after: RunStatus) -> RunState:
+def _timed_out(plan: Plan, state: RunState, event: RunTimedOut, after: RunStatus) -> RunState:
+    limit = "its time" if plan.timeout is None else f"{seconds(plan.timeout)} s"
+    step = plan.steps[state.current_step].definition
+    message = f"the run was not over within {limit}: it was at step {state.current_step} ({step.action})"
+    return replace(state, status=after, ended_at=event.at, failure=Failure(RUN_TIMED_OUT_TYPE, message))
+
+
+def _failed(plan: Plan, state: RunState, event: RunFailed, after: RunStatus) -> RunState:
     return replace(state, status=after, ended_at=event.at, failure=event.failure)
 
 
-def _redriven(state: RunState, event: RunRedriven, after: RunStatus) -> RunState:
+def _redriven(plan: Plan, state: RunState, event: RunRedriven, after: RunStatus) -> RunState:
     return replace(state, status=after, ended_at=None, failure=None, deadline=event.deadline)
 
 
-_RUN_EVENTS: Final[dict[type[Event], Callable[[RunState, Any, RunStatus], RunState]]] = {
+_RUN_EVENTS: Final[dict[type[Event], Callable[[Plan, RunState, Any, RunStatus], RunState]]] = {
     RunWaiting: _moved,
     RunResumed: _moved,
     RunCompleted: _ended,
     RunFailed: _failed,
     RunCancelled: _ended,
-    RunTimedOut: _ended,
+    RunTimedOut: _timed_out,
     RunRedriven: _redriven,
 }
 

@@ -67,7 +67,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     """The step index the run is at: of the step queued last."""
     ended_at: Time | None = None
     failure: Failure | None = None
-    """Why it failed; None otherwise."""
+    """Why it failed, or timed out; None otherwise."""
 
     @property
     def completed(self) -> int:
