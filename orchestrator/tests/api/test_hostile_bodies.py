@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from decimal import Decimal
@@ -39,6 +40,27 @@ def check_refusal(answer: Answer, *codes: str) -> None:
     problem = check_problem(answer, answer.status, answer.json()["code"])
     assert problem["code"] in codes
     assert problem["errors"][0]["mend"]
+
+
+# --- what is compressed --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("encoding", ["gzip", "br", "gzip, identity", "x" * 10_000])
+def test_a_body_that_is_compressed_is_refused_as_that(api: Api, run_id: str, where: str, encoding: str) -> None:
+    answer = api.post(path_of(where, run_id), gzip.compress(b"{}"), content_encoding=encoding)
+    problem = check_problem(answer, 415, "encoding-unsupported")
+    assert answer.headers["accept-encoding"] == "identity"
+    assert problem["errors"][0]["field"] == "Content-Encoding"
+    assert len(answer.body) < 1_000
+    check_refusal(answer, "encoding-unsupported")
+    check_untouched(api, run_id)
+
+
+def test_a_body_that_says_it_is_as_it_is_is_taken(api: Api) -> None:
+    api.define()
+    for encoding in ("identity", "Identity"):
+        assert api.post("/workflow/flow/trigger", {"input": 1}, content_encoding=encoding).status == 201
 
 
 # --- what is not JSON --------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ def test_codes_are_those_that_clients_know() -> None:
         "definition-invalid": 422,
         "field-invalid": 422,
         "too-large": 413,
+        "encoding-unsupported": 415,
         "workflow-not-found": 404,
         "run-not-found": 404,
         "worker-not-found": 404,

@@ -12,7 +12,7 @@ import msgspec
 from falcon.asgi import Request, Response
 
 from orchestrator.app.waits import Caller
-from orchestrator.model.errors import FieldError, InvalidRequest, OrchestratorError, TooLarge
+from orchestrator.model.errors import EncodingUnsupported, FieldError, InvalidRequest, OrchestratorError, TooLarge
 from orchestrator.model.limits import Limits
 from orchestrator.model.problem import (
     Fault,
@@ -33,6 +33,7 @@ PROBLEM: Final = "application/problem+json"
 HTML: Final = "text/html; charset=utf-8"
 encode: Final = msgspec.json.Encoder().encode
 
+_ENCODING_CHARS_MAX: Final = 100
 CALLER: Final = "orchestrator.caller"
 """Key of the ASGI scope under which the server keeps the connection, a `Caller`."""
 GONE: Final = "orchestrator.gone"
@@ -44,8 +45,13 @@ async def read_body(req: Request, limits: Limits, most: int | None = None) -> by
 
     Raises:
         TooLarge: it is longer; the rest is not read.
+        EncodingUnsupported: it is compressed.
         InvalidRequest: the caller went away before its end: half a body must not pass for a whole one.
     """
+    encoding = req.get_header("Content-Encoding")
+    if encoding is not None and encoding.strip().lower() != "identity":
+        reason = f"a body is not taken as {encoding.strip()[:_ENCODING_CHARS_MAX]!r}"
+        raise EncodingUnsupported(reason, [FieldError("Content-Encoding", reason, "send it without any encoding")])
     most = limits.request_bytes_max if most is None else most
     length = req.content_length
     if length is not None and length > most:
@@ -173,6 +179,8 @@ def bad_cursor() -> ParameterInvalid:
 async def on_problem(req: Request, resp: Response, error: OrchestratorError, params: dict[str, Any], **_: Any) -> None:
     """Answer an error of ours."""
     send_problem(req, resp, problem_of(error))
+    if isinstance(error, EncodingUnsupported):
+        resp.set_header("Accept-Encoding", "identity")
     if error.retry_after is not None:
         resp.set_header("Retry-After", str(max(1, round(error.retry_after))))
 

@@ -21,6 +21,7 @@ _TITLES: Final = {
     404: "There is no such thing",
     409: "The state of the thing forbids it",
     413: "The body or a payload is too large",
+    415: "The body is compressed",
     422: "A field has a wrong type or value",
     503: "Not now; Retry-After says when",
 }

@@ -142,6 +142,20 @@ _LETTERS_CURSOR: Final = Parameter("cursor", "From the answer to the call before
 _NEXT: Final = {"Link": 'the next page, as <address>; rel="next"'}
 _LOCATION: Final = {"Location": "where the new thing is"}
 
+
+def _settle_many(verb: str, summary: str) -> Operation:
+    return Operation(
+        "post",
+        f"/dead-letters/{verb}",
+        f"{verb}DeadLetters",
+        "dead letters",
+        summary,
+        (Answer(200, "What was done, and where to go on", LettersSettled),),
+        (400, 403, 422, 503),
+        (*_LETTERS, _ALL_LETTERS, _LETTERS_LIMIT, _LETTERS_CURSOR),
+    )
+
+
 OPERATIONS: Final = (
     Operation(
         "post",
@@ -153,7 +167,7 @@ OPERATIONS: Final = (
             Answer(201, "A version was made", WorkflowView, headers=_LOCATION),
             Answer(200, "The latest version says the same", WorkflowView, headers=_LOCATION),
         ),
-        (400, 403, 413, 422, 503),
+        (400, 403, 413, 415, 422, 503),
         body=DefinitionBody,
     ),
     Operation(
@@ -205,7 +219,7 @@ OPERATIONS: Final = (
             Answer(201, "The id of the run; with wait and JSON, the run", (Started, RunView), TEXT, _LOCATION),
             Answer(200, "The run that the same key started before", (Started, RunView), TEXT, _LOCATION),
         ),
-        (400, 403, 404, 409, 413, 422, 503),
+        (400, 403, 404, 409, 413, 415, 422, 503),
         (
             WORKFLOW,
             Parameter(
@@ -279,7 +293,7 @@ OPERATIONS: Final = (
         "runs",
         "End a run; no new step starts",
         (Answer(200, "The run, cancelled", RunView),),
-        (400, 403, 404, 409, 413, 422, 503),
+        (400, 403, 404, 409, 413, 415, 422, 503),
         (RUN,),
         body=CancelBody,
         body_required=False,
@@ -300,7 +314,7 @@ OPERATIONS: Final = (
         "workers",
         "Register a worker, or put a new registration in place",
         (Answer(200, "What the worker has to keep to", Registered),),
-        (400, 403, 413, 422, 503),
+        (400, 403, 413, 415, 422, 503),
         body=RegisterBody,
     ),
     Operation(
@@ -330,7 +344,7 @@ OPERATIONS: Final = (
         "workers",
         "Report results and take jobs, in one call",
         (Answer(200, "Jobs, and what became of the results", ExchangeAnswer),),
-        (400, 403, 404, 413, 422, 503),
+        (400, 403, 404, 413, 415, 422, 503),
         (WORKER,),
         body=ExchangeBody,
     ),
@@ -341,7 +355,7 @@ OPERATIONS: Final = (
         "workers",
         "Say which jobs are in hand",
         (Answer(200, "What to stop", HeartbeatAnswer),),
-        (400, 403, 404, 413, 422, 503),
+        (400, 403, 404, 413, 415, 422, 503),
         (WORKER,),
         body=HeartbeatBody,
     ),
@@ -363,12 +377,7 @@ OPERATIONS: Final = (
         "List dead letters that wait, newest first",
         (Answer(200, "The dead letters", list[DeadLetterView], HTML, _NEXT),),
         (400, 403, 503),
-        (
-            *_LETTERS,
-            _LETTER_STATE,
-            LIMIT,
-            CURSOR,
-        ),
+        (*_LETTERS, _LETTER_STATE, LIMIT, CURSOR),
     ),
     Operation(
         "get",
@@ -380,26 +389,8 @@ OPERATIONS: Final = (
         (400, 403, 503),
         (*_LETTERS, _LETTER_STATE, LIMIT),
     ),
-    Operation(
-        "post",
-        "/dead-letters/redrive",
-        "redriveDeadLetters",
-        "dead letters",
-        "Redrive many dead letters, the newest first, each in its own run",
-        (Answer(200, "What was done, and where to go on", LettersSettled),),
-        (400, 403, 422, 503),
-        (*_LETTERS, _ALL_LETTERS, _LETTERS_LIMIT, _LETTERS_CURSOR),
-    ),
-    Operation(
-        "post",
-        "/dead-letters/discard",
-        "discardDeadLetters",
-        "dead letters",
-        "Discard many dead letters, the newest first; their runs stay failed",
-        (Answer(200, "What was done, and where to go on", LettersSettled),),
-        (400, 403, 422, 503),
-        (*_LETTERS, _ALL_LETTERS, _LETTERS_LIMIT, _LETTERS_CURSOR),
-    ),
+    _settle_many("redrive", "Redrive many dead letters, the newest first, each in its own run"),
+    _settle_many("discard", "Discard many dead letters, the newest first; their runs stay failed"),
     Operation(
         "get",
         "/dead-letters/{letter_id}",

@@ -75,6 +75,14 @@ class TooLarge(OrchestratorError):
     http_status = 413
 
 
+class EncodingUnsupported(OrchestratorError):
+    """The body is compressed, or encoded otherwise: it is taken as it is only."""
+
+    code = "encoding-unsupported"
+    title = "The encoding of the body is not supported"
+    http_status = 415
+
+
 class WorkflowNotFound(OrchestratorError):
     """No workflow has this id, or this version."""
 
@@ -166,6 +174,10 @@ class Unavailable(OrchestratorError):
 
 class Contended(Unavailable):
     """Another process was faster; nothing was recorded, for certain. Decided again, the command sees what it wrote."""
+
+
+class NotWritable(Unavailable):
+    """The store can be read and takes nothing: its disk is full, or it is read-only."""
 
 
 class DataFolderInUse(Exception):

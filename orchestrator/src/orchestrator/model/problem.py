@@ -112,13 +112,15 @@ def error_kinds() -> dict[str, ErrorKind]:
     while classes:
         kind = classes.pop()
         classes += kind.__subclasses__()
-        kinds[kind.code] = ErrorKind(
+        described = ErrorKind(
             code=kind.code,
             title=kind.title,
             status=kind.http_status,
             meaning=" ".join((kind.__doc__ or "").split()),
             retryable=kind.retry_after is not None or kind.http_status == 500,
         )
+        # A subclass that means something to the orchestrator only has the code of its parent, who comes first.
+        kinds.setdefault(kind.code, described)
     return dict(sorted(kinds.items()))
 
 
