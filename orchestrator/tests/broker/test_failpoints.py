@@ -61,6 +61,8 @@ async def test_every_failpoint_is_met(
         await embedded._store.definition("flow", 1)
         # The memory of what was answered, where there is one, belongs to one database.
         await embedded._store.incarnation()
+        # Asked for where the store has refused something.
+        await embedded._store.try_write()
     settings = Settings(
         database=site.database,
         kafka=site.kafka,

@@ -19,7 +19,7 @@ import pytest
 from orchestrator.adapters.sqlite.database import FILE_NAME, Database
 from orchestrator.app.plans import Plans
 from orchestrator.engine import run as engine
-from orchestrator.model.errors import DataFolderInUse, Unavailable
+from orchestrator.model.errors import DataFolderInUse, NotWritable, Unavailable
 from orchestrator.model.run import RunId
 from orchestrator.model.status import RunStatus
 from orchestrator.model.times import Time
@@ -294,11 +294,14 @@ async def test_a_full_disk_is_unavailable_and_what_was_there_is_served(tmp_path:
         database.writer.execute(f"PRAGMA max_page_count={pages}")
         lost = Scribe(*scribe.versions)
         writing = _save_large(opened, lost)
-        with pytest.raises(Unavailable, match="full"):
+        with pytest.raises(NotWritable, match="full"):
             await writing
+        with pytest.raises(NotWritable, match="full"):
+            await opened.store.try_write()
         assert await opened.queries.run(RunId("large")) is None
         assert len((await opened.store.pending((0, 0), 100))[0]) == 20
         database.writer.execute("PRAGMA max_page_count=1000000")
+        await opened.store.try_write()
         await _save_large(opened, scribe)
         record = await opened.queries.run(RunId("large"))
         assert record is not None

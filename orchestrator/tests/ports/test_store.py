@@ -198,6 +198,14 @@ async def test_an_empty_transaction_is_a_transaction(place: Place) -> None:
         assert await states_of(opened.store) == {}
 
 
+async def test_what_is_written_to_try_is_taken_back(place: Place) -> None:
+    async with place.open() as opened:
+        for _ in range(2):
+            await opened.store.try_write()
+        async with opened.store.transaction() as tx:
+            assert await tx.idempotency([""], Time(-1)) == {}
+
+
 # --- definitions -----------------------------------------------------------------------------------------------------
 
 

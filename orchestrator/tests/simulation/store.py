@@ -104,6 +104,10 @@ class FaultyStore:
         self._read()
         return await self._inner.incarnation()
 
+    async def try_write(self) -> None:
+        self._read()
+        await self._inner.try_write()
+
     async def forget(self, now: Time, limit: int) -> int:
         self._read()
         return await self._inner.forget(now, limit)

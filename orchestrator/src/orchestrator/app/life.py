@@ -215,6 +215,11 @@ class Life:
             raise Unavailable("the orchestrator is starting")
         if fault := await self.readiness.fault("database"):
             raise Unavailable(f"the database is not there: {fault}")
+        if self.pipeline.is_refused:
+            # Whoever asks may keep requests away until this is over: it is tried without them.
+            if fault := await self.readiness.fault("writes"):
+                raise Unavailable(f"nothing can be recorded: {fault}")
+            self.pipeline.is_refused = False
 
 
 def _silent(route: Route | None) -> SilentReaders | None:
@@ -225,7 +230,7 @@ def _looks(
     store: Store, queries: Queries, plans: Plans, limits: Limits, route: Route | None
 ) -> tuple[Readiness, Figures]:
     """Make what asks the parts how they are, and what there is."""
-    probes: dict[str, Probe] = {"database": partial(store.definition, "", 0)}
+    probes: dict[str, Probe] = {"database": partial(store.definition, "", 0), "writes": store.try_write}
     if route is None:
         return Readiness(probes), Figures(queries, None, None, plans, limits)
     probes["kafka"] = route.broker.waiting

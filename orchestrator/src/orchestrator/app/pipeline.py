@@ -30,7 +30,7 @@ from orchestrator.app.command import (
 from orchestrator.app.plans import Plans
 from orchestrator.app.tally import Tally
 from orchestrator.model.dead_letter import DeadLetter
-from orchestrator.model.errors import Busy, Contended, OrchestratorError, Unavailable
+from orchestrator.model.errors import Busy, Contended, NotWritable, OrchestratorError, Unavailable
 from orchestrator.model.job import Job, Rejection
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
@@ -121,6 +121,8 @@ class Pipeline:
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._closed = False
+        self.is_refused = False
+        """Whether the store took nothing when it was last given a batch; who finds out that it does again says so."""
         self.tally = Tally()
         """What this process has made durable."""
         self._rests_until = 0.0
@@ -235,6 +237,7 @@ class Pipeline:
             return
         except OrchestratorError as error:
             self.tally.failed += 1
+            self.is_refused = self.is_refused or isinstance(error, NotWritable)
             _log.error("a batch of %d requests was not recorded: %s", len(items), error)
             if batch is not None:
                 # The commit may have been: what was to be done after it is done from what the store says.

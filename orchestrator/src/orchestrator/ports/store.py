@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -117,6 +117,10 @@ class Transaction(Protocol):
         ...
 
 
+TRIAL_BYTES: Final = 64 * 1024
+"""What `Store.try_write` writes: about as much as a small batch."""
+
+
 class Store(Protocol):
     """Durable state. After a transaction's block ends without an exception its changes survive a crash.
 
@@ -124,6 +128,7 @@ class Store(Protocol):
     unless the failure came from the commit itself, when it may have been: callers repeat the command. A transaction
     that has had a failure takes nothing more and cannot be committed. `model.errors.Contended` says that it has
     certainly not been, only because another process was faster: the same again, in a new transaction, will do.
+    `model.errors.NotWritable` says that the store takes nothing until its disk has room, or it may be written again.
     """
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
@@ -162,6 +167,14 @@ class Store(Protocol):
 
         It is another one whenever the store may have lost something that it had committed: after it was restored from a
         backup, copied, or replaced by a standby. A restart alone may change it too; nothing else does.
+        """
+        ...
+
+    async def try_write(self) -> None:
+        """Write `TRIAL_BYTES` to where they are durable, and take them back.
+
+        Raises:
+            Unavailable: it does not work; `model.errors.NotWritable` when nothing is taken at all.
         """
         ...
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import asyncpg
 
-from orchestrator.model.errors import Contended, InvariantBroken, Unavailable
+from orchestrator.model.errors import Contended, InvariantBroken, NotWritable, Unavailable
 
 FAILURES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """All that the driver raises; a timeout is an `OSError`."""
@@ -14,6 +14,7 @@ FAILURES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Intern
 _RACES: Final = frozenset({"definitions_pkey", "idempotency_pkey"})
 """Keys that two processes may write at the same moment, each in the right."""
 _LOST_RACES: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_NOT_WRITABLE: Final = (asyncpg.DiskFullError, asyncpg.ReadOnlySQLTransactionError)
 _BUGS: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 
@@ -29,6 +30,8 @@ def translate(error: Exception) -> Unavailable | InvariantBroken:
         return Contended(f"another process was in the way: {error}")
     if isinstance(error, _BUGS):
         return InvariantBroken(f"the store was given what its schema forbids: {error}")
+    if isinstance(error, _NOT_WRITABLE):
+        return NotWritable(f"the store takes nothing: {error}")
     if isinstance(error, TimeoutError):
         return Unavailable("the store did not answer in time")
     return Unavailable(f"the store failed: {str(error) or type(error).__name__}")

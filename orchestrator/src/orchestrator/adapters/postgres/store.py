@@ -7,12 +7,14 @@ it decides about with the lock that keeps them as they are. A run's row carries 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
 from orchestrator.adapters.postgres import rows
 from orchestrator.adapters.postgres.database import Database
+from orchestrator.adapters.postgres.faults import FAILURES, translate
 from orchestrator.adapters.postgres.numbers import RunNumbers
 from orchestrator.adapters.postgres.transaction import PAYLOADS, PostgresTransaction, payloads_of, places_of
 from orchestrator.model.definition import DefinitionVersion
@@ -20,7 +22,7 @@ from orchestrator.model.job import JobRow
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId
 from orchestrator.model.times import Time
-from orchestrator.ports.store import Due, PayloadRef, Transaction
+from orchestrator.ports.store import TRIAL_BYTES, Due, PayloadRef, Transaction
 
 _DEFINITION = f"SELECT {rows.DEFINITION_COLUMNS} FROM definitions WHERE workflow_id = $1 AND version = $2"
 _PENDING = f"""
@@ -46,6 +48,12 @@ _RETAIN = """
     told AS (DELETE FROM history USING gone WHERE history.run_seq = gone.seq),
     settled AS (DELETE FROM dead_letters USING gone WHERE dead_letters.run_id = gone.run_id)
     DELETE FROM runs USING gone WHERE runs.seq = gone.seq RETURNING 1"""
+
+# Nobody can use an empty key; the rows are gone with the statements, whatever becomes of the process.
+_TRY_WRITE = """
+    INSERT INTO idempotency (key, fingerprint, run_id, expires_at) VALUES ('', $1, '', 0)
+    ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint"""
+_TAKE_BACK = "DELETE FROM idempotency WHERE key = ''"
 
 _INCARNATION = """
     SELECT encode(secret, 'hex'), extract(epoch FROM pg_postmaster_start_time())::text,
@@ -120,6 +128,15 @@ class PostgresStore:
         """
         (row,) = await self._database.fetch(_INCARNATION)
         return hashlib.sha256(b"\0".join(str(value).encode() for value in row)).digest()
+
+    async def try_write(self) -> None:
+        """See `ports.store.Store.try_write`."""
+        async with self._database.writing() as connection:
+            try:
+                await connection.fetch(_TRY_WRITE, os.urandom(TRIAL_BYTES))
+                await connection.fetch(_TAKE_BACK)
+            except FAILURES as error:
+                raise translate(error) from error
 
     async def forget(self, now: Time, limit: int) -> int:
         """See `ports.store.Store.forget`."""

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from orchestrator.adapters.sqlite import rows
 from orchestrator.adapters.sqlite.database import Database
+from orchestrator.adapters.sqlite.faults import translate
 from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.definition import DefinitionVersion
-from orchestrator.model.errors import Unavailable
 from orchestrator.model.json import NULL, Json
 from orchestrator.model.run import RunId
 from orchestrator.model.status import RunStatus
@@ -230,7 +230,7 @@ class SqliteQueries:
         try:
             return self._reader.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
-            raise Unavailable(f"the store failed: {error}") from error
+            raise translate(error) from error
 
 
 def _results(payloads: Iterable[tuple[int | None, bytes | None, int]]) -> Iterator[StepResult]:

@@ -16,15 +16,15 @@ from typing import Any, Final
 
 from orchestrator.adapters.sqlite import rows
 from orchestrator.adapters.sqlite.database import Database
+from orchestrator.adapters.sqlite.faults import translate
 from orchestrator.adapters.sqlite.transaction import Known, SqliteTransaction, read_payloads
 from orchestrator.model.definition import DefinitionVersion
-from orchestrator.model.errors import Unavailable
 from orchestrator.model.event import Event
 from orchestrator.model.job import JobRow
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId, RunState
 from orchestrator.model.times import Time
-from orchestrator.ports.store import Due, PayloadRef, Transaction
+from orchestrator.ports.store import TRIAL_BYTES, Due, PayloadRef, Transaction
 
 Fold = Callable[[RunId, DefinitionVersion, Iterable[Event]], RunState]
 """Makes a state of a history; the engine's, handed in by the composition root."""
@@ -40,6 +40,9 @@ _OVERDUE = """
     SELECT run_id FROM runs WHERE deadline <= ? AND deadline IS NOT NULL AND ended_at IS NULL
     ORDER BY deadline LIMIT ?"""
 
+# Nobody can use an empty key; a process that dies in between leaves one that is over, and is forgotten like any other.
+_TRY_WRITE = "INSERT OR REPLACE INTO idempotency (key, fingerprint, run_id, expires_at) VALUES ('', ?, '', 0)"
+_TAKE_BACK = "DELETE FROM idempotency WHERE key = ''"
 _ENDED = """
     SELECT seq, run_id FROM runs WHERE ended_at < ? AND ended_at IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM dead_letters WHERE dead_letters.run_id = runs.run_id AND dead_letters.state = 'OPEN')
@@ -81,7 +84,7 @@ class SqliteStore:
         except BaseException as error:
             self._lock.release()
             if isinstance(error, sqlite3.Error):
-                raise Unavailable(f"the store failed: {error}") from error
+                raise translate(error) from error
             raise
         return SqliteTransaction(writer, self._known, self._latest, self._fold, self._next_seq, self._next_id)
 
@@ -101,7 +104,7 @@ class SqliteStore:
         finally:
             self._lock.release()
         if isinstance(error, sqlite3.Error):
-            raise Unavailable(f"the store failed: {error}") from error
+            raise translate(error) from error
 
     def _committed(self, transaction: SqliteTransaction) -> None:
         self._next_seq, self._next_id = transaction.next_seq, transaction.next_id
@@ -152,11 +155,22 @@ class SqliteStore:
         try:
             return read_payloads(self._database.reader, refs)
         except sqlite3.Error as error:
-            raise Unavailable(f"the store failed: {error}") from error
+            raise translate(error) from error
 
     async def incarnation(self) -> bytes:
         """See `ports.store.Store.incarnation`. The file can be put back while no process has it open, and only then."""
         return self._database.incarnation
+
+    async def try_write(self) -> None:
+        """See `ports.store.Store.try_write`. Both are committed: only then the disk is asked."""
+        async with self._lock:
+            writer = self._database.writer
+            try:
+                writer.execute(_TRY_WRITE, (bytes(TRIAL_BYTES),))
+                writer.execute(_TAKE_BACK)
+            except sqlite3.Error as error:
+                _roll_back(writer)
+                raise translate(error) from error
 
     async def forget(self, now: Time, limit: int) -> int:
         """See `ports.store.Store.forget`."""
@@ -167,7 +181,7 @@ class SqliteStore:
                     (now, limit),
                 )
             except sqlite3.Error as error:
-                raise Unavailable(f"the store failed: {error}") from error
+                raise translate(error) from error
             return cursor.rowcount
 
     async def retain(self, before: Time, limit: int) -> int:
@@ -183,7 +197,7 @@ class SqliteStore:
                 writer.execute("COMMIT")
             except sqlite3.Error as error:
                 _roll_back(writer)
-                raise Unavailable(f"the store failed: {error}") from error
+                raise translate(error) from error
             self._database.committed(0)
             return len(ended)
 
@@ -191,13 +205,13 @@ class SqliteStore:
         try:
             return self._database.reader.execute(sql, parameters).fetchone()
         except sqlite3.Error as error:
-            raise Unavailable(f"the store failed: {error}") from error
+            raise translate(error) from error
 
     def _all(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         try:
             return self._database.reader.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
-            raise Unavailable(f"the store failed: {error}") from error
+            raise translate(error) from error
 
 
 class _Scope:
