@@ -248,6 +248,10 @@ def kafka_config(settings: Settings) -> KafkaConfig:
         partitions=settings.partitions,
         replication=settings.replication,
         properties=settings.kafka_properties,
+        call_seconds=settings.limits.kafka_call_seconds,
+        delivery_seconds=settings.limits.kafka_delivery_seconds,
+        record_bytes_max=settings.limits.kafka_record_bytes_max,
+        records_max=settings.limits.kafka_records_max,
         routes={action: settings.kafka_prefix + topic for action, topic in settings.kafka_routes.items()},
     )
 

@@ -191,6 +191,8 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError("database is no address of a PostgreSQL, such as postgresql://user:password@host/database")
     if settings.database and settings.memory:
         raise SettingsError("memory and database exclude each other: one keeps nothing, the other everything")
+    if settings.kafka and limits.payload_bytes_max >= limits.kafka_record_bytes_max:
+        raise SettingsError("payload_bytes_max is not below kafka_record_bytes_max: some jobs would fit into no record")
     if settings.kafka and not settings.database:
         raise SettingsError(
             "kafka needs a database: what goes through it is kept in PostgreSQL, where all processes see it"

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from orchestrator.app import outgoing
-from orchestrator.app.outgoing import ANSWER_AFTER, LETTER_WITHIN, Outgoing
+from orchestrator.app.outgoing import LETTER_WITHIN, Outgoing
 from orchestrator.app.pipeline import Pipeline
 from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.event import Failure
@@ -20,7 +20,7 @@ from orchestrator.model.times import MICROS, Duration, Time
 from orchestrator.ports.broker import Broker, Refused, Sent
 from orchestrator.ports.duties import Duties
 from orchestrator.ports.outbox import Outbox
-from tests.app.stage import StageClock
+from tests.app.stage import LIMITS, StageClock
 
 RUN = RunId("run")
 JOB = Job(job_id=job_id(RUN, 0), run_id=RUN, workflow_id="flow", step=0, attempt=1, action="act", payload=Json(b"1"))
@@ -87,7 +87,7 @@ def silence() -> Silence:
 
 
 def outgoing_of(silence: Silence) -> Outgoing:
-    return Outgoing(cast(Broker, silence), cast(Outbox, silence), StageClock(), cast(Duties, silence))
+    return Outgoing(cast(Broker, silence), cast(Outbox, silence), StageClock(), cast(Duties, silence), LIMITS)
 
 
 async def resent(silence: Silence, service: Outgoing) -> int:
@@ -104,7 +104,7 @@ async def test_a_job_of_which_nothing_was_heard_is_not_handed_over_again_and_aga
     silence.due = [ROW]
     service.dispatch([JOB])
     assert await resent(silence, service) == 0
-    await asyncio.sleep(ANSWER_AFTER / MICROS - 1)
+    await asyncio.sleep(LIMITS.kafka_delivery_seconds + LIMITS.kafka_resend_seconds - 1)
     assert await resent(silence, service) == 0
     await asyncio.sleep(2)
     assert await resent(silence, service) == 1

@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka import Producer
 from msgspec import Raw
 
-from orchestrator.adapters.kafka.config import RECORD_BYTES_MAX
 from orchestrator.model.job import Rejection
+from orchestrator.model.limits import Limits
 from tests.broker.site import RawWorker, Site, define, ended, eventually, next_message, trigger
 
 COUNT = 500
@@ -70,7 +70,7 @@ async def test_hostile_records_are_counted_and_kept_and_the_next_one_is_taken(
         await define(orchestrator, {"action": "step1"})
         run_id = await trigger(orchestrator)
         job = await raw.job()
-        producer = Producer({"bootstrap.servers": site.kafka, "message.max.bytes": RECORD_BYTES_MAX})
+        producer = Producer({"bootstrap.servers": site.kafka, "message.max.bytes": Limits().kafka_record_bytes_max})
         source = corpus(run_id, seed=4)
         for _ in range(COUNT):
             key, value = next(source)

@@ -11,7 +11,6 @@ from orchestrator.api.served import Served
 from orchestrator.app import broker_leases, outgoing
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.model.limits import Limits
-from orchestrator.model.times import MICROS, Duration
 from tests.api.test_metrics import read
 from tests.broker.site import RawWorker, Site, define, ended, eventually, trigger
 from tests.broker.test_refusals import NOISE, SMALL
@@ -115,13 +114,12 @@ async def test_a_job_that_kafka_will_not_take_is_refused(site: Site) -> None:
 async def test_what_is_sent_again_is_counted_by_reason(
     site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outgoing, "RESEND_AFTER", Duration(MICROS))
-    monkeypatch.setattr("orchestrator.app.life.RESEND_AFTER", Duration(MICROS))
     monkeypatch.setattr(outgoing, "MISPLACED_SECONDS", 0.2)
     monkeypatch.setattr(broker_leases, "WATCH_SECONDS", 0.1)
     monkeypatch.setattr(broker_leases, "LOST_SECONDS", 0.2)
     full = {"queue.buffering.max.messages": "20"}
-    async with site.process(kafka_properties=full, limits=SOON) as orchestrator:
+    limits = Limits(metrics_seconds=0.001, kafka_resend_seconds=1)
+    async with site.process(kafka_properties=full, limits=limits) as orchestrator:
         assert orchestrator.life.outgoing is not None
         database = orchestrator.life.outgoing._outbox._database  # type: ignore[attr-defined]
         await define(orchestrator, {"action": "step1"})

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from orchestrator.adapters.kafka.broker import KafkaBroker
 from orchestrator.app import broker_leases, outgoing
 from orchestrator.model.errors import Unavailable
+from orchestrator.model.limits import Limits
 from orchestrator.model.times import MICROS, Duration
 from tests.broker.site import RawWorker, Site, define, ended, eventually, next_message, trigger
 
@@ -20,23 +21,18 @@ from tests.broker.site import RawWorker, Site, define, ended, eventually, next_m
 async def test_a_job_that_was_never_handed_over_is_handed_over_by_the_next_process(
     site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outgoing, "RESEND_AFTER", Duration(MICROS))
-    monkeypatch.setattr("orchestrator.app.life.RESEND_AFTER", Duration(MICROS))
     with monkeypatch.context() as patch:
         patch.setattr(KafkaBroker, "send", lambda self, *handed_over: None)
-        async with site.process() as orchestrator:
+        async with site.process(limits=Limits(kafka_resend_seconds=1)) as orchestrator:
             await define(orchestrator, {"action": "step1"})
             run_id = await trigger(orchestrator)
-    async with site.process() as orchestrator:
+    async with site.process(limits=Limits(kafka_resend_seconds=1)) as orchestrator:
         raw.answer(await raw.job(), "done")
         assert (await ended(orchestrator, run_id)).status == "COMPLETED"
 
 
-async def test_a_job_that_waits_for_a_worker_is_not_sent_again(
-    site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("orchestrator.app.life.RESEND_AFTER", Duration(4 * MICROS))
-    async with site.process() as orchestrator:
+async def test_a_job_that_waits_for_a_worker_is_not_sent_again(site: Site, raw: RawWorker) -> None:
+    async with site.process(limits=Limits(kafka_resend_seconds=4)) as orchestrator:
         await define(orchestrator, {"action": "step1"}, {"action": "step2"})
         run_id = await trigger(orchestrator)
         outbox = orchestrator.outgoing._outbox if orchestrator.outgoing else None

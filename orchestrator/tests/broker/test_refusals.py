@@ -9,9 +9,9 @@ import random
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 
-from orchestrator.app import outgoing
-from orchestrator.model.times import MICROS, Duration
+from orchestrator.model.limits import Limits
 from orchestrator.model.view import RunView
 from orchestrator.ports.queries import LetterFilter
 from tests.broker.site import RawWorker, Site, define, ended, eventually, next_message, trigger
@@ -39,6 +39,16 @@ async def test_a_job_that_its_topic_will_never_take_fails_its_step_at_once(site:
         letters.close()
         assert json.loads(kept.value() or b"")["payload"] == NOISE
         assert ("wf-dlt-reason", b"not-sent") in (kept.headers() or [])
+
+
+async def test_topics_are_made_for_the_largest_record(site: Site) -> None:
+    largest = 3 * 1024 * 1024
+    async with site.process(limits=Limits(kafka_record_bytes_max=largest)):
+        jobs = ConfigResource(ConfigResource.Type.TOPIC, site.topics.jobs)
+        # Kept: without the client there is no answer.
+        admin = AdminClient({"bootstrap.servers": site.kafka})
+        described = await asyncio.to_thread(admin.describe_configs([jobs])[jobs].result, 30)
+        assert described["max.message.bytes"].value == str(largest)
 
 
 async def test_what_the_topic_of_dead_letters_will_not_take_is_kept_without_its_payload(site: Site) -> None:
@@ -114,12 +124,11 @@ async def test_what_not_even_the_headers_fit_for_is_told_and_holds_up_nobody(
 
 
 async def test_a_client_that_is_full_takes_the_rest_later(
-    site: Site, raw: RawWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    site: Site, raw: RawWorker, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr(outgoing, "RESEND_AFTER", Duration(MICROS))
-    monkeypatch.setattr("orchestrator.app.life.RESEND_AFTER", Duration(MICROS))
-    async with site.process(kafka_properties={"queue.buffering.max.messages": "20"}) as orchestrator:
+    full = {"queue.buffering.max.messages": "20"}
+    async with site.process(kafka_properties=full, limits=Limits(kafka_resend_seconds=1)) as orchestrator:
         await define(orchestrator, {"action": "step1"})
         runs = await asyncio.gather(*(trigger(orchestrator, number) for number in range(60)))
         done: set[str] = set()

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.adapters.kafka.config import KafkaConfig
 from orchestrator.adapters.kafka.properties import REFUSED, without_secrets
+from orchestrator.bootstrap import kafka_config
 from orchestrator.model.limits import Limits
 from orchestrator.model.role import ALL_ROLES, Role
 from orchestrator.settings import Settings, SettingsError, load_settings
@@ -248,6 +249,25 @@ def test_a_property_that_is_no_plain_value_or_a_password_file_that_is_not_there_
     missing = str(tmp_path / "missing")
     for variable in ("ORCHESTRATOR_KAFKA_PASSWORD_FILE", "KAFKA_SASL_PASSWORD_FILE"):
         assert f"kafka_password_file: {missing} cannot be read" in refusal({}, {variable: missing})
+
+
+def test_limits_of_kafka_reach_its_clients() -> None:
+    limits = Limits(
+        kafka_call_seconds=3, kafka_delivery_seconds=4, kafka_record_bytes_max=5_000_000, kafka_records_max=6
+    )
+    config = kafka_config(Settings(kafka="kafka:9092", limits=limits))
+    assert (config.call_seconds, config.delivery_seconds) == (3, 4)
+    assert (config.record_bytes_max, config.records_max) == (5_000_000, 6)
+    assert kafka_config(Settings(kafka="kafka:9092")) == KafkaConfig(servers="kafka:9092", start_seconds=60)
+
+
+def test_the_largest_payload_has_to_fit_into_a_record() -> None:
+    flags: dict[str, object] = {"database": "postgresql://h/d", "kafka": "kafka:9092"}
+    large = {"ORCHESTRATOR_PAYLOAD_BYTES_MAX": "8388608"}
+    assert "payload_bytes_max is not below kafka_record_bytes_max" in refusal(flags, large)
+    load_settings(flags, {**large, "ORCHESTRATOR_KAFKA_RECORD_BYTES_MAX": "9000000"}, None)
+    # Without Kafka there are no records.
+    load_settings({}, large, None)
 
 
 def test_with_the_newer_protocol_of_groups_the_client_gets_nothing_that_it_would_refuse() -> None:

@@ -19,7 +19,7 @@ from orchestrator.app.figures import Figures
 from orchestrator.app.gateway import Gateway
 from orchestrator.app.incoming import Incoming
 from orchestrator.app.lease import Leases
-from orchestrator.app.outgoing import LETTER_AFTER, RESEND_AFTER, Outgoing
+from orchestrator.app.outgoing import LETTER_AFTER, Outgoing, resend_after
 from orchestrator.app.pipeline import REST_SECONDS, Pipeline, Point
 from orchestrator.app.plans import Plans
 from orchestrator.app.readiness import Probe, Readiness
@@ -107,10 +107,10 @@ class Life:
             self.gateway = world.gateway = Gateway(self.pipeline, queue, leases, clock, limits)
         else:
             duties = route.duties if Role.TIMERS in route.roles else NoDuty()
-            self.outgoing = Outgoing(route.broker, route.outbox, clock, duties)
+            self.outgoing = Outgoing(route.broker, route.outbox, clock, duties, limits)
             broker_world = BrokerWorld(self.waits, self.outgoing)
             self.pipeline = Pipeline(
-                store, plans, clock, chance, limits, broker_world, reach, RESEND_AFTER, LETTER_AFTER
+                store, plans, clock, chance, limits, broker_world, reach, resend_after(limits), LETTER_AFTER
             )
             self.pipeline.rest_seconds = REST_SECONDS
             signs = Signs(route.outbox, self.pipeline, clock)

@@ -22,6 +22,7 @@ from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.event import Failure
 from orchestrator.model.job import Job, JobRow
+from orchestrator.model.limits import Limits
 from orchestrator.model.role import Duty
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Duration, Time
@@ -32,11 +33,8 @@ from orchestrator.ports.outbox import Outbox
 
 _log = logging.getLogger(__name__)
 
-RESEND_AFTER: Final = Duration(5 * MICROS)
-"""How long a broker has to acknowledge what it is handed, before another process may hand it over again."""
-ANSWER_AFTER: Final = Duration(35 * MICROS)
-"""How long a job that was handed over, and of which nothing was heard, is not handed over again by the same process: a
-broker that is away would get as many copies as there were tries, once it is back."""
+# What a person may have to change is a limit (`model.limits`). What follows is not: the waits for dead letters rest on
+# each other and on the port, and the others say how work is cut and not how much there may be.
 LETTER_AFTER: Final = Duration(30 * MICROS)
 """How long the record of a dead letter is one process's to write, before it is another's."""
 LETTER_WITHIN: Final = Duration(10 * MICROS)
@@ -62,11 +60,15 @@ _NOTHING: Final = (0, 0)
 class Outgoing:
     """Hands over what was decided. `run` is its service."""
 
-    def __init__(self, broker: Broker, outbox: Outbox, clock: Clock, duties: Duties) -> None:
+    def __init__(self, broker: Broker, outbox: Outbox, clock: Clock, duties: Duties, limits: Limits) -> None:
         self._broker = broker
         self._duties = duties
         self._outbox = outbox
         self._clock = clock
+        self._resend_after = resend_after(limits)
+        self._answer_after = Duration(self._resend_after + round(limits.kafka_delivery_seconds * MICROS))
+        """How long a job that was handed over, and of which nothing was heard, is not handed over again by this
+        process: a broker that is away would get as many copies as there were tries, once it is back."""
         self._acknowledged: dict[tuple[RunId, int], tuple[Sent, int]] = {}
         """Jobs that were sent and are open as far as this process knows, with the moment on the monotonic clock."""
         self._handed: dict[tuple[RunId, int], tuple[int, int]] = {}
@@ -182,7 +184,7 @@ class Outgoing:
 
     async def _resend(self, pipeline: Pipeline) -> None:
         now = self._clock.now()
-        rows = await self._outbox.unsent(now, Time(now + RESEND_AFTER), LIMIT)
+        rows = await self._outbox.unsent(now, Time(now + self._resend_after), LIMIT)
         rows = [row for row in rows if not self._is_on_its_way(row)]
         if rows:
             self.resent["unacknowledged"] += len(rows)
@@ -191,7 +193,7 @@ class Outgoing:
 
     def _forget_handed(self) -> None:
         """Hear no more of what was handed over too long ago."""
-        before_on = self._clock.monotonic() - ANSWER_AFTER
+        before_on = self._clock.monotonic() - self._answer_after
         while self._handed:
             place = next(iter(self._handed))
             if self._handed[place][1] > before_on:
@@ -253,3 +255,8 @@ class Outgoing:
             except OrchestratorError as error:
                 _log.error("jobs on topics that are not their action's wait: %s", error)
             await asyncio.sleep(MISPLACED_SECONDS)
+
+
+def resend_after(limits: Limits) -> Duration:
+    """Say how long a broker has to acknowledge what it is handed, before another process may hand it over again."""
+    return Duration(round(limits.kafka_resend_seconds * MICROS))

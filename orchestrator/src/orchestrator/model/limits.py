@@ -90,6 +90,20 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     redis_rest_seconds: Seconds = 1.0
     """How long Redis is left alone after a failure, and how often it is asked how it is."""
 
+    # Kafka
+    kafka_call_seconds: Seconds = 10.0
+    """How long Kafka may take to answer a question, such as how far a group has read."""
+    kafka_delivery_seconds: Annotated[float, msgspec.Meta(ge=1)] = 30.0
+    """How long Kafka may take to acknowledge a job, before the client gives it up."""
+    kafka_resend_seconds: Annotated[float, msgspec.Meta(ge=1)] = 5.0
+    """How long a job is one process's to bring to Kafka; then another may, if that process does not know that it is
+    there. The same process does not try again before it was given up."""
+    kafka_record_bytes_max: Count = 8 * MIB
+    """The largest record that is written, and `max.message.bytes` of topics that are made: more than
+    ``payload_bytes_max``, with all that is around a payload."""
+    kafka_records_max: Count = 2_000
+    """Results, or signs of life, taken from Kafka at a time; they share a transaction."""
+
     # Metrics
     metrics_seconds: Seconds = 10.0
     """How long it is good for what the database and Kafka were asked for metrics; more often they are not asked."""

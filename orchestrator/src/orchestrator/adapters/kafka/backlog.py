@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from orchestrator.adapters.kafka.config import CALL_SECONDS, KafkaConfig
+from orchestrator.adapters.kafka.config import KafkaConfig
 from orchestrator.adapters.kafka.groups import Groups
 from orchestrator.model.errors import Unavailable
 from orchestrator.ports.broker import Lags
@@ -74,7 +74,7 @@ class Backlog:
         return found
 
     def _places(self, topic: str) -> list[TopicPartition]:
-        listed = self._admin.list_topics(topic, timeout=CALL_SECONDS)
+        listed = self._admin.list_topics(topic, timeout=self._config.call_seconds)
         return [TopicPartition(topic, number) for number in listed.topics[topic].partitions]
 
     def _lag(self, topic: str) -> int:
@@ -91,5 +91,5 @@ class Backlog:
         return self._bounds(places, earliest), self._bounds(places, latest)
 
     def _bounds(self, places: list[TopicPartition], which: Any) -> dict[int, int]:
-        asked = self._admin.list_offsets(dict.fromkeys(places, which), request_timeout=CALL_SECONDS)
+        asked = self._admin.list_offsets(dict.fromkeys(places, which), request_timeout=self._config.call_seconds)
         return {place.partition: answer.result().offset for place, answer in asked.items()}

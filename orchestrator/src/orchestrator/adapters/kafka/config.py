@@ -9,28 +9,25 @@ import msgspec
 from msgspec.structs import astuple
 
 from orchestrator.adapters.kafka.properties import merged, refusal
+from orchestrator.model.limits import Limits
 
 GROUP: Final = "workflow-orchestrator"
 """The consumer group of all processes of the orchestrator; that of their reading of a topic is ``<group>.<topic>``."""
 WORKER_GROUP_PREFIX: Final = "workflow-worker."
 """Consumer groups of SDK workers: this, and the action."""
 
-DELIVERY_SECONDS: Final = 30
-"""How long a record may wait for its acknowledgement; a job is then sent again from its row."""
+# What a person may have to change is a limit (`model.limits`) or a native property of the client. These are neither.
 LETTER_DELIVERY_SECONDS: Final = 10
-"""How long the record of a dead letter may wait for its acknowledgement; it is then looked for, and written again."""
-CALL_SECONDS: Final = 10.0
-"""How long a question to the cluster may take."""
-RECORD_BYTES_MAX: Final = 8 * 1024 * 1024
-"""The largest record, also in topics that are made here: more than the largest payload with all that is around it."""
+"""How long the record of a dead letter may wait for its acknowledgement; it is then looked for, and written again.
+Fixed: that no two processes write it rests on it (`ports.broker.LETTER_SECONDS`)."""
 COMMIT_SECONDS: Final = 0.1
-"""How often offsets are committed at most."""
+"""How often offsets are committed at most: less often would bring more records twice after a crash, and more often
+costs the cluster a request each time."""
 SESSION_SECONDS: Final = 10
-"""How long a silent process keeps its partitions."""
-TAKE_MAX: Final = 2_000
-"""Records given at a time."""
+"""How long a silent process keeps its partitions, unless ``session.timeout.ms`` says otherwise."""
 PREFETCH_KIB: Final = 16 * 1024
-"""Records fetched ahead, for each partition's queue together."""
+"""Records fetched ahead, for each partition's queue together, unless ``queued.max.messages.kbytes`` says otherwise."""
+_LIMITS: Final = Limits()
 
 
 class Topics(msgspec.Struct, frozen=True):
@@ -67,6 +64,11 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Actions whose jobs go to a topic of their own, and its name. Workers have to know it too."""
     prefix: str = ""
     """Put before the names of consumer groups, as it is before those of topics."""
+    call_seconds: float = _LIMITS.kafka_call_seconds
+    """See `Limits.kafka_call_seconds`, and so on."""
+    delivery_seconds: float = _LIMITS.kafka_delivery_seconds
+    record_bytes_max: int = _LIMITS.kafka_record_bytes_max
+    records_max: int = _LIMITS.kafka_records_max
 
     @property
     def group(self) -> str:

@@ -15,7 +15,6 @@ from orchestrator.adapters.kafka.config import (
     COMMIT_SECONDS,
     PREFETCH_KIB,
     SESSION_SECONDS,
-    TAKE_MAX,
     KafkaConfig,
 )
 from orchestrator.model.errors import Unavailable
@@ -34,6 +33,7 @@ class KafkaInbox:
 
     def __init__(self, config: KafkaConfig, topic: str) -> None:
         self._topic = topic
+        self._records_max = config.records_max
         self._loop = asyncio.get_running_loop()
         self._consumer = Consumer(
             config.client(
@@ -143,7 +143,7 @@ class KafkaInbox:
 
     def _give(self, kept: list[Message]) -> list[Message]:
         """Answer a `take` with what is there."""
-        kept += [one for one in self._consumer.consume(TAKE_MAX - len(kept), 0) if not self._is_error(one)]
+        kept += [one for one in self._consumer.consume(self._records_max - len(kept), 0) if not self._is_error(one)]
         self._wanted.clear()
         self._loop.call_soon_threadsafe(self._answered, [_incoming(message) for message in kept])
         return []

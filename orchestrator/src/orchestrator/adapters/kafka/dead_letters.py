@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
-from orchestrator.adapters.kafka.config import CALL_SECONDS, KafkaConfig
+from orchestrator.adapters.kafka.config import KafkaConfig
 from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.job import Job, job_id
@@ -119,15 +119,15 @@ def is_written(config: KafkaConfig, letter: DeadLetter, partition: int) -> bool:
     topic = config.topics.dead_letters
     try:
         since = TopicPartition(topic, partition, max(0, letter.created_at // 1_000 - _SLACK_MS))
-        (start,) = consumer.offsets_for_times([since], timeout=CALL_SECONDS)
-        _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=CALL_SECONDS)
+        (start,) = consumer.offsets_for_times([since], timeout=config.call_seconds)
+        _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=config.call_seconds)
         if start.offset in (OFFSET_END, -1) or start.offset >= end:
             return False
         consumer.assign([start])
-        deadline = monotonic() + CALL_SECONDS
+        deadline = monotonic() + config.call_seconds
         at = start.offset
         while at < end and monotonic() < deadline:
-            message = consumer.poll(CALL_SECONDS)
+            message = consumer.poll(config.call_seconds)
             if message is None or message.error() is not None:
                 continue
             at = (message.offset() or 0) + 1

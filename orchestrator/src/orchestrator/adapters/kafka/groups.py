@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, cast
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from orchestrator.adapters.kafka.config import CALL_SECONDS, KafkaConfig
+from orchestrator.adapters.kafka.config import KafkaConfig
 
 KEPT_MAX: Final = 50
 """Consumers that are kept for the next question: four threads and half a megabyte each. To make one costs 3 ms."""
@@ -47,7 +47,7 @@ class Member(NamedTuple):
 class Groups:
     """Asks the cluster; its calls block, belong on a thread, and may be made on several at a time.
 
-    Each raises `KafkaException` where the cluster does not answer within `CALL_SECONDS`.
+    Each raises `KafkaException` where the cluster does not answer within `KafkaConfig.call_seconds`.
     """
 
     def __init__(self, config: KafkaConfig) -> None:
@@ -60,14 +60,16 @@ class Groups:
 
     def all(self) -> dict[str, bool]:
         """Name the groups that there are, and say whether they have members."""
-        listed = self._admin.list_consumer_groups(request_timeout=CALL_SECONDS).result().valid or ()
+        listed = self._admin.list_consumer_groups(request_timeout=self._config.call_seconds).result().valid or ()
         return {group.group_id: group.state is not ConsumerGroupState.EMPTY for group in listed}
 
     def committed(self, group: str, topics: Iterable[str]) -> Offsets:
         """Say how far a group is in the partitions of topics; those where it has committed nothing are left out."""
         consumer = self._take(group)
         try:
-            answers = _committed(consumer, [place for topic in topics for place in _places(consumer, topic)])
+            seconds = self._config.call_seconds
+            places = [place for topic in topics for place in _places(consumer, topic, seconds)]
+            answers = _committed(consumer, places, seconds)
         except BaseException:
             consumer.close()
             raise
@@ -84,7 +86,7 @@ class Groups:
         """Give the members of one group, or of all."""
         of_one = {"group": group} if group else {}
         # The client's types say that its fields are None.
-        listed = cast("list[Any]", self._admin.list_groups(**of_one, timeout=CALL_SECONDS))
+        listed = cast("list[Any]", self._admin.list_groups(**of_one, timeout=self._config.call_seconds))
         for one in listed:
             if one.error is not None and one.error.code() not in _NONE:
                 raise KafkaException(one.error)
@@ -124,13 +126,13 @@ class Groups:
             extra.close()
 
 
-def _places(consumer: Consumer, topic: str) -> list[TopicPartition]:
-    listed = consumer.list_topics(topic, CALL_SECONDS).topics
+def _places(consumer: Consumer, topic: str, seconds: float) -> list[TopicPartition]:
+    listed = consumer.list_topics(topic, seconds).topics
     return [TopicPartition(topic, number) for number in listed[topic].partitions]
 
 
-def _committed(consumer: Consumer, places: Sequence[TopicPartition]) -> list[TopicPartition]:
-    until = monotonic() + CALL_SECONDS
+def _committed(consumer: Consumer, places: Sequence[TopicPartition], seconds: float) -> list[TopicPartition]:
+    until = monotonic() + seconds
     while True:
         try:
             return consumer.committed(list(places), timeout=_LOOK_SECONDS)

@@ -59,6 +59,7 @@ class JobReader:
         self._action = action
         self._wanted = action.encode()
         self._topic = config.topic_of(action)
+        self._call_seconds = config.call_seconds
         self._on_jobs = on_jobs
         self._consumer = Consumer(
             config.client(
@@ -328,7 +329,7 @@ class JobReader:
     def _assigned(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self._is_paused = False
         try:
-            starts, self._partitions = take_up(consumer, self._topic, assigned)
+            starts, self._partitions = take_up(consumer, self._topic, assigned, self._call_seconds)
         except KafkaException as error:
             _log.warning("kafka: where to read the jobs of %s is not known, trying again: %s", self._action, error)
             self._must_rejoin = True

@@ -9,8 +9,6 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from orchestrator.adapters.kafka.config import CALL_SECONDS
-
 LOOKBACK_SECONDS: Final = 3_600
 """How far back the first reader of an action begins. SDK workers begin there too; a job that is older is lost to the
 group, is taken for lost with its worker, and goes out again."""
@@ -21,8 +19,10 @@ def places(topic: str, offsets: Mapping[int, int]) -> list[TopicPartition]:
     return [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
 
 
-def take_up(consumer: Consumer, topic: str, assigned: list[TopicPartition]) -> tuple[dict[int, int], int]:
-    """Begin to read what was assigned.
+def take_up(
+    consumer: Consumer, topic: str, assigned: list[TopicPartition], seconds: float
+) -> tuple[dict[int, int], int]:
+    """Begin to read what was assigned; each question may take so many seconds.
 
     Returns:
         The offsets it begins at, by partition, and how many partitions the topic has.
@@ -33,44 +33,45 @@ def take_up(consumer: Consumer, topic: str, assigned: list[TopicPartition]) -> t
     if not assigned:
         consumer.assign([])
         return {}, 0
-    starts: dict[int, int] = {place.partition: place.offset for place in consumer.committed(assigned, CALL_SECONDS)}
+    starts: dict[int, int] = {place.partition: place.offset for place in consumer.committed(assigned, seconds)}
     new = [partition for partition, offset in starts.items() if offset < 0]
     if new:
-        begun = an_hour_ago(consumer, topic, ends_of(consumer, topic, new))
+        begun = an_hour_ago(consumer, topic, ends_of(consumer, topic, new, seconds), seconds)
         # A rebalance may refuse it: the first jobs are committed before they are given, so that is not the end of it.
         with suppress(KafkaException):
             consumer.commit(offsets=places(topic, begun), asynchronous=False)
         starts |= begun
-    known = consumer.list_topics(topic, CALL_SECONDS).topics.get(topic)
+    known = consumer.list_topics(topic, seconds).topics.get(topic)
     consumer.assign(places(topic, starts))
     # The client remembers a pause of the last assignment.
     consumer.resume(places(topic, starts))
     return starts, len(assigned) if known is None else len(known.partitions)
 
 
-def ends_of(consumer: Consumer, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+def ends_of(consumer: Consumer, topic: str, partitions: Iterable[int], seconds: float) -> dict[int, int]:
     """Find out where partitions end.
 
     Raises:
         KafkaException: the broker does not say.
     """
     return {
-        partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), CALL_SECONDS)[1]
+        partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), seconds)[1]
         for partition in partitions
     }
 
 
-def an_hour_ago(consumer: Consumer, topic: str, ends: Mapping[int, int]) -> dict[int, int]:
+def an_hour_ago(consumer: Consumer, topic: str, ends: Mapping[int, int], seconds: float) -> dict[int, int]:
     """Find out where partitions were an hour ago; their ends, where nothing has come since.
 
     Args:
         consumer: asks.
         topic: of these partitions.
         ends: asked for before: what is written between the two questions must not be passed over.
+        seconds: how long it may take.
 
     Raises:
         KafkaException: the broker does not say.
     """
     then = round((time() - LOOKBACK_SECONDS) * 1_000)
-    found = consumer.offsets_for_times([TopicPartition(topic, partition, then) for partition in ends], CALL_SECONDS)
+    found = consumer.offsets_for_times([TopicPartition(topic, partition, then) for partition in ends], seconds)
     return {place.partition: place.offset if place.offset >= 0 else ends[place.partition] for place in found}

@@ -16,7 +16,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from msgspec.structs import astuple
 
-from orchestrator.adapters.kafka.config import DELIVERY_SECONDS, RECORD_BYTES_MAX, KafkaConfig
+from orchestrator.adapters.kafka.config import KafkaConfig
 from orchestrator.ports.broker import BrokerReport
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,9 @@ _Answer = tuple[Acknowledged, int, int, Fault | None]
 class Records:
     """A producer. Used in the event loop only."""
 
-    def __init__(self, config: KafkaConfig, *, singly: bool = False, delivery_seconds: int = DELIVERY_SECONDS) -> None:
+    def __init__(self, config: KafkaConfig, *, singly: bool = False, delivery_seconds: float = 0.0) -> None:
+        """Connect; ``delivery_seconds`` in place of the configuration's where they are given."""
+        delivery_seconds = delivery_seconds or config.delivery_seconds
         self._config = config
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(
@@ -64,9 +66,9 @@ class Records:
                     "linger.ms": 0,
                     "compression.type": "lz4",
                     "partitioner": "murmur2_random",
-                    "delivery.timeout.ms": delivery_seconds * 1_000,
+                    "delivery.timeout.ms": round(delivery_seconds * 1_000),
                     "queue.buffering.max.messages": _QUEUE_MAX,
-                    "message.max.bytes": RECORD_BYTES_MAX,
+                    "message.max.bytes": config.record_bytes_max,
                     "error_cb": _note_error,
                 },
             )

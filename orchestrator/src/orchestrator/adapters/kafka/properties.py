@@ -9,6 +9,7 @@ from typing import Final
 _OFFSETS: Final = "offsets follow the commit of the database, or results would be lost"
 _WHOLE: Final = "an acknowledged job must be on every copy, once"
 _GROUP: Final = "all processes share one group, so that each result comes to one of them"
+_WAITS: Final = "the limit kafka_delivery_seconds says it, and other waits are made of it"
 _ELSEWHERE: Final = "the setting kafka says where the brokers are"
 
 REFUSED: Final[Mapping[str, str]] = {
@@ -16,11 +17,13 @@ REFUSED: Final[Mapping[str, str]] = {
     "auto.commit.enable": _OFFSETS,
     "auto.offset.reset": "a new group begins with the first result, or results would be passed over",
     "bootstrap.servers": _ELSEWHERE,
+    "delivery.timeout.ms": _WAITS,
     "enable.auto.commit": _OFFSETS,
     "enable.auto.offset.store": _OFFSETS,
     "enable.idempotence": _WHOLE,
     "enable.partition.eof": "the end of a partition is no error",
     "group.id": _GROUP,
+    "message.timeout.ms": _WAITS,
     "metadata.broker.list": _ELSEWHERE,
     "request.required.acks": _WHOLE,
     "transactional.id": "the transaction is the database's",

@@ -9,7 +9,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
-from orchestrator.adapters.kafka.config import CALL_SECONDS, KafkaConfig
+from orchestrator.adapters.kafka.config import KafkaConfig
 from orchestrator.adapters.kafka.offsets import an_hour_ago, ends_of, places
 from orchestrator.model.job import parse_job_id
 from orchestrator.model.record import read_stop
@@ -29,6 +29,7 @@ class StopReader:
 
     def __init__(self, config: KafkaConfig, on_stops: Callable[[list[Stop]], None]) -> None:
         self._topic = config.topics.control
+        self._seconds = config.call_seconds
         self._on_stops = on_stops
         self._consumer = Consumer(
             config.client(
@@ -71,11 +72,11 @@ class StopReader:
     def _begin(self) -> bool:
         """Begin an hour ago: jobs of what was stopped since may wait still. A fixed place: no outage moves it."""
         try:
-            topic = self._consumer.list_topics(self._topic, CALL_SECONDS).topics[self._topic]
+            topic = self._consumer.list_topics(self._topic, self._seconds).topics[self._topic]
             if topic.error is not None:
                 raise KafkaException(topic.error)
-            ends = ends_of(self._consumer, self._topic, topic.partitions)
-            starts = an_hour_ago(self._consumer, self._topic, ends)
+            ends = ends_of(self._consumer, self._topic, topic.partitions, self._seconds)
+            starts = an_hour_ago(self._consumer, self._topic, ends, self._seconds)
             self._consumer.assign(
                 places(self._topic, {place: max(start, ends[place] - BEFORE_MAX) for place, start in starts.items()})
             )

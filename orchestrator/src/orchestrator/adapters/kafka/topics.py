@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from orchestrator.adapters.kafka.config import CALL_SECONDS, RECORD_BYTES_MAX, KafkaConfig
+from orchestrator.adapters.kafka.config import KafkaConfig
 from orchestrator.adapters.kafka.properties import without_secrets
 from orchestrator.model.errors import Unavailable
 
@@ -24,7 +24,8 @@ _REFUSED: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})  # no
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 24 * _HOUR_MS
 _RETENTION_MS: Final = {"jobs": 7 * _DAY_MS, "results": 7 * _DAY_MS, "dead_letters": 30 * _DAY_MS}
-"""How long records are kept in topics that are made here; an hour in the others."""
+"""How long records are kept in topics that are made here; an hour in the others. A topic's own configuration says
+otherwise: one that is there is left as it is."""
 
 
 def prepare(config: KafkaConfig) -> dict[str, int]:
@@ -82,7 +83,7 @@ def _wait_for(
     deadline = monotonic() + config.start_seconds
     reason = ""
     waits = False
-    for seconds in itertools.chain(_FIRST_SECONDS, itertools.repeat(CALL_SECONDS)):
+    for seconds in itertools.chain(_FIRST_SECONDS, itertools.repeat(config.call_seconds)):
         try:
             listed = admin.list_topics(timeout=seconds)
         except KafkaException as error:
@@ -112,13 +113,13 @@ def _make(admin: AdminClient, config: KafkaConfig, missing: dict[str, str]) -> N
             replication_factor=config.replication,
             config={
                 "retention.ms": str(_RETENTION_MS.get(kind, _HOUR_MS)),
-                "max.message.bytes": str(RECORD_BYTES_MAX),
+                "max.message.bytes": str(config.record_bytes_max),
             },
         )
         for name, kind in missing.items()
     ]
     # The client lives as long as its futures do: collected earlier, they would fail.
-    for name, future in admin.create_topics(topics, request_timeout=CALL_SECONDS).items():
+    for name, future in admin.create_topics(topics, request_timeout=config.call_seconds).items():
         try:
             future.result()
             _log.info("kafka: made topic %s", name)
