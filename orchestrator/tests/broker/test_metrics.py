@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -12,6 +13,7 @@ from orchestrator.app import broker_leases, outgoing
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.model.limits import Limits
 from tests.api.test_metrics import read
+from tests.broker.http_worker import HttpWorker
 from tests.broker.site import RawWorker, Site, define, ended, eventually, trigger
 from tests.broker.test_refusals import NOISE, SMALL
 from tests.real import Real
@@ -50,7 +52,7 @@ async def test_what_goes_out_is_counted_until_workers_have_it(site: Site) -> Non
         )
         assert found["orchestrator_kafka_records_waiting{}"] == found["orchestrator_kafka_bytes_waiting{}"] == 0
         assert found["orchestrator_jobs_open{state=pending}"] == 0
-        # Nobody has ever read for it.
+        # Nobody has said that he has read for it.
         assert "orchestrator_kafka_action_lag{action=step1}" not in found
         jobs = [await worker.job() for _ in range(3)]
         worker.commit()
@@ -98,6 +100,19 @@ async def rejected(orchestrator: Orchestrator) -> dict[str, float]:
         for name, value in (await samples(orchestrator)).items()
         if name.startswith("orchestrator_records_rejected_total")
     }
+
+
+async def test_workers_of_all_processes_are_counted_by_how_they_come(site: Site) -> None:
+    async with site.process(limits=SOON) as one, site.process(limits=SOON) as two:
+        HttpWorker(one, "over-http", "step1").register()
+        beat = {"workerId": "over-kafka", "actions": ["step1"], "inFlight": [], "lease": 30}
+        site.say(site.topics.heartbeats, json.dumps(beat).encode())
+        both = {
+            "workers{status=CONNECTED,transport=http}": 1,
+            "workers{status=CONNECTED,transport=kafka}": 1,
+        }
+        await until(one, **both)
+        await until(two, **both)
 
 
 async def test_a_job_that_kafka_will_not_take_is_refused(site: Site) -> None:

@@ -125,9 +125,8 @@ class _Figures(Collector):
         yield gauge("orchestrator_part_up", "Whether a part answers", ("part",), _named(parts))
         duties = {str(duty): life.timers.duties.has(duty) for duty in Duty}
         yield gauge("orchestrator_duty", "Whether this process has a duty", ("duty",), _named(duties))
-        now_on = self._orchestrator.clock.monotonic()
-        workers = Counter(("http", str(one.status(now_on))) for one in life.gateway.workers.all())
-        yield gauge("orchestrator_workers", "Workers that registered here", ("transport", "status"), workers.items())
+        workers = (((one, status), count) for (one, status), count in self._shared.workers.items())
+        yield gauge("orchestrator_workers", "Workers of all processes", ("transport", "status"), workers)
         report = self._orchestrator.store_report()
         yield gauge(
             "orchestrator_database_connections",

@@ -133,7 +133,7 @@ class Life:
         self.timers = Timers(store, self.pipeline, self.gateway, queue, leases, plans, clock, chance, limits)
         self.timers.keeps_leases = route is None
         self.timers.duties = duties
-        self.readiness, self.figures = _looks(store, queries, plans, limits, route)
+        self.readiness, self.figures = _looks(store, queries, self.roll, plans, limits, route)
         self.services: list[asyncio.Task[None]] = []
         """What has to run as long as the process does."""
 
@@ -227,11 +227,11 @@ def _silent(route: Route | None) -> SilentReaders | None:
 
 
 def _looks(
-    store: Store, queries: Queries, plans: Plans, limits: Limits, route: Route | None
+    store: Store, queries: Queries, roll: Roll, plans: Plans, limits: Limits, route: Route | None
 ) -> tuple[Readiness, Figures]:
     """Make what asks the parts how they are, and what there is."""
     probes: dict[str, Probe] = {"database": partial(store.definition, "", 0), "writes": store.try_write}
     if route is None:
-        return Readiness(probes), Figures(queries, None, None, plans, limits)
+        return Readiness(probes), Figures(queries, None, None, roll, plans, limits)
     probes["kafka"] = route.broker.waiting
-    return Readiness(probes), Figures(queries, route.broker, route.outbox, plans, limits)
+    return Readiness(probes), Figures(queries, route.broker, route.outbox, roll, plans, limits)

@@ -20,6 +20,7 @@ from orchestrator.model.job import JobRow
 from orchestrator.model.limits import Limits
 from orchestrator.model.times import MICROS, Duration, Time
 from orchestrator.model.view import JobInHand, Unserved, WorkerView
+from orchestrator.model.worker import Transport
 from orchestrator.ports.clock import Clock
 from orchestrator.ports.roster import Presence, Roster
 
@@ -126,6 +127,21 @@ class Roll:
                 "with SIGTERM, and it finishes what it has"
             )
         return await self.worker(worker_id)
+
+    async def count(self) -> Counter[tuple[Transport, WorkerStatus]]:
+        """Count the workers of all processes by how they come and how they are."""
+        seen = await self._seen()
+        now_on = self._clock.monotonic()
+        workers = self._gateway.workers.all()
+        here = [one for one in workers if self._knows(one, seen.workers.get(one.worker_id), seen.at_on)]
+        counts = Counter((one.about.transport, one.status(now_on)) for one in here)
+        known = {one.worker_id for one in here}
+        counts.update(
+            (one.about.transport, _status(one, now_on - seen.at_on))
+            for worker_id, one in seen.workers.items()
+            if worker_id not in known
+        )
+        return counts
 
     async def staff(self, action: str) -> Staff:
         """Count who could do the jobs of an action."""
