@@ -1,8 +1,7 @@
-"""What a process has answered over HTTP, counted: under a microsecond a request."""
+"""What a process has answered over HTTP, counted: about a microsecond a request."""
 
 from __future__ import annotations
 
-from collections import Counter
 from time import perf_counter
 from typing import Final
 
@@ -15,14 +14,28 @@ SECONDS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Upper bounds of the buckets of the time that an answer takes."""
 
 
+class _Count:
+    __slots__ = ("number", "seconds")
+
+    def __init__(self, seconds: Distribution) -> None:
+        self.number = 0
+        self.seconds = seconds
+        """Of all answers of the method and route, whatever their status."""
+
+
 class Served:
     """Requests by route: a template and never a path, so that callers do not choose how many counters there are."""
 
     def __init__(self) -> None:
-        self.requests: Counter[tuple[str, ...]] = Counter()
+        self._counts: dict[tuple[str, str, int], _Count] = {}
         """By method, route and status."""
         self.seconds: dict[tuple[str, ...], Distribution] = {}
         """By method and route: from the head of the request to its answer, without what was waited on purpose."""
+
+    @property
+    def requests(self) -> dict[tuple[str, ...], int]:
+        """Requests answered, by method, route and status."""
+        return {(method, route, str(status)): one.number for (method, route, status), one in self._counts.items()}
 
     def begin(self, req: Request) -> None:
         """Note when a request came."""
@@ -31,10 +44,12 @@ class Served:
 
     def end(self, req: Request, resp: Response, *, found: bool) -> None:
         """Count the answer; ``found`` says whether the route has the method."""
-        place = (req.method if found else "any", req.uri_template or "none")
-        self.requests[*place, str(resp.status_code)] += 1
+        key = (req.method if found else "any", req.uri_template or "none", resp.status_code)
+        count = self._counts.get(key)
+        if count is None:
+            count = self._counts[key] = _Count(self.seconds.setdefault(key[:2], Distribution(SECONDS)))
+        count.number += 1
         began_on, caller, waited = req.context.served
-        times = self.seconds.get(place)
-        if times is None:
-            times = self.seconds[place] = Distribution(SECONDS)
-        times.add(max(0.0, perf_counter() - began_on - (caller.waited - waited)))
+        seconds = perf_counter() - began_on - (caller.waited - waited)
+        # A wait is measured by the loop's clock, to the millisecond.
+        count.seconds.add(max(0.0, seconds))
