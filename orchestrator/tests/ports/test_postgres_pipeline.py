@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import asyncpg
+
 from orchestrator.adapters.postgres.database import Database
 from orchestrator.adapters.postgres.queries import PostgresQueries
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.adapters.system import SystemChance, SystemClock
 from orchestrator.app.command import Define, Record, Trigger
-from orchestrator.app.pipeline import Pipeline
+from orchestrator.app.pipeline import PLENTY, Pipeline
 from orchestrator.app.plans import Plans
 from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.definition import StepDefinition, WorkflowDefinition, digest
@@ -172,3 +174,34 @@ async def test_one_result_in_two_processes_at_once_is_recorded_once(postgres: Po
                 assert {first, second} <= {None, Rejection.RECORDED, Rejection.RUN_FINISHED}
         records, _ = await one.queries.runs(RunFilter(), 100, None, payload_bytes_max=None)
         assert {record.status for record in records} == {RunStatus.COMPLETED}
+
+
+async def test_what_is_plenty_does_not_wait_for_a_transaction_that_waits(postgres: PostgresDatabase) -> None:
+    async with two_processes(postgres) as (_, two):
+        await two.pipeline.submit(define())
+        held = (await two.pipeline.submit(Trigger("flow", Json(b"1")))).run_id
+        database = await Database.open(postgres.url)
+        process = Process(database)
+        process.pipeline.overlaps = True
+        service = asyncio.create_task(process.pipeline.run())
+        holder = await asyncpg.connect(postgres.url)
+        try:
+            async with holder.transaction():
+                await holder.execute("SELECT 1 FROM runs WHERE run_id = $1 FOR UPDATE", held)
+                report = Report(run_id=held, step=0, attempt=1, outcome="completed", result=Json(b"0"))
+                waiting = process.pipeline.submit(Record([report]))
+                while process.pipeline.waiting:
+                    await asyncio.sleep(0)
+                few = [process.pipeline.submit(Trigger("flow", Json(b"1"))) for _ in range(PLENTY - 1)]
+                done, _ = await asyncio.wait(few, timeout=0.1)
+                assert not done
+                last = process.pipeline.submit(Trigger("flow", Json(b"1")))
+                await asyncio.gather(*few, last)
+                assert not waiting.done()
+            assert await waiting == [None]
+            process.pipeline.close()
+            await service
+        finally:
+            service.cancel()
+            await holder.close()
+            await database.close()

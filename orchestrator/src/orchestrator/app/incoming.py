@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from orchestrator.app.command import Record
 from orchestrator.app.pipeline import Pipeline
@@ -31,6 +31,13 @@ HAND_OVER_SECONDS: Final = 0.001
 """How long before the end of the pipeline's rest results are taken: as long as it takes to hand them over."""
 AGAIN_SECONDS: Final = 0.5
 """The pause before a failing store or broker is tried again."""
+
+
+class _Recorded(NamedTuple):
+    """What was taken at once, and the answer of the pipeline to it where it has it."""
+
+    results: Results
+    answer: asyncio.Future[list[Rejection | None]] | None
 
 
 class Incoming:
@@ -54,22 +61,51 @@ class Incoming:
 
     async def _take_results(self) -> None:
         inbox = self._broker.results
+        under_way: asyncio.Queue[_Recorded] = asyncio.Queue(maxsize=1)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._finish(under_way))
+            while True:
+                # What comes while the pipeline rests is taken at once, at the end: each piece costs as much as the
+                # whole.
+                if (rest := self._pipeline.rest - HAND_OVER_SECONDS) > 0:
+                    await asyncio.sleep(rest)
+                results = Results(self._limits)
+                for record in await inbox.take():
+                    results.add(record)
+                await under_way.put(_Recorded(results, self._begin(results.reports) if results.reports else None))
+
+    def _begin(self, reports: list[Report]) -> asyncio.Future[list[Rejection | None]] | None:
+        """Hand reports to the pipeline, before what it got earlier is recorded; None where it takes none."""
+        try:
+            answer = self._record(reports)
+        except OrchestratorError:
+            return None
+        # When this process goes, nobody asks for it any more.
+        answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+        return answer
+
+    async def _finish(self, under_way: asyncio.Queue[_Recorded]) -> None:
+        """See to it that results are recorded, and say so in the order in which they were taken."""
         while True:
-            # What comes while the pipeline rests is taken at once, at the end: each piece costs as much as the whole.
-            if (rest := self._pipeline.rest - HAND_OVER_SECONDS) > 0:
-                await asyncio.sleep(rest)
-            results = Results(self._limits)
-            for record in await inbox.take():
-                results.add(record)
+            results, answer = await under_way.get()
             for refused, reason in results.refused:
                 self._note(Rejection.INVALID, reason)
                 await self._insist(partial(self._broker.refuse, refused, reason))
-            if results.reports:
-                answers = await self._insist(partial(self._record, results.reports))
-                for report, rejection in zip(results.reports, answers, strict=True):
-                    if rejection is not None:
-                        self._note(rejection, f"run {report.run_id} step {report.step} attempt {report.attempt}")
-            inbox.done()
+            reports = results.reports
+            for report, rejection in zip(reports, await self._recorded(reports, answer), strict=True):
+                if rejection is not None:
+                    self._note(rejection, f"run {report.run_id} step {report.step} attempt {report.attempt}")
+            self._broker.results.done()
+
+    async def _recorded(
+        self, reports: list[Report], answer: asyncio.Future[list[Rejection | None]] | None
+    ) -> list[Rejection | None]:
+        async def attempt() -> list[Rejection | None]:
+            nonlocal answer
+            begun, answer = answer, None
+            return await (begun or self._record(reports))
+
+        return await self._insist(attempt) if reports else []
 
     async def _take_heartbeats(self) -> None:
         inbox = self._broker.heartbeats
@@ -84,8 +120,8 @@ class Incoming:
                 await self._insist(partial(self._renew_or_stop, beats.beats))
             inbox.done()
 
-    async def _record(self, reports: list[Report]) -> list[Rejection | None]:
-        return await self._pipeline.submit(Record(reports), refusable=False)
+    def _record(self, reports: list[Report]) -> asyncio.Future[list[Rejection | None]]:
+        return self._pipeline.submit(Record(reports), refusable=False)
 
     async def _renew_or_stop(self, beats: list[Beat]) -> None:
         refused = await self._signs.renew(beats)

@@ -113,6 +113,7 @@ class Life:
                 store, plans, clock, chance, limits, broker_world, reach, resend_after(limits), LETTER_AFTER
             )
             self.pipeline.rest_seconds = REST_SECONDS
+            self.pipeline.overlaps = True
             signs = Signs(route.outbox, self.pipeline, clock)
             if Role.ENGINE in route.roles:
                 self.incoming = Incoming(route.broker, signs, self.pipeline, limits)

@@ -43,12 +43,15 @@ _log = logging.getLogger(__name__)
 GATHER_SECONDS: Final = 0.002
 """How long a batch gathers while the pipeline is busy."""
 
-REST_SECONDS: Final = 0.005
+REST_SECONDS: Final = 0.010
 """How long the pipeline rests after a large batch where jobs go through a broker: there a batch costs requests as well,
 to the broker and of every worker that waits for jobs, and they cost more than what is in it."""
 
 LARGE: Final = 8
 """From how many reports and other requests on a batch is large."""
+
+PLENTY: Final = 32
+"""How many reports and other requests have to wait for a second transaction beside one that is under way."""
 
 CONTENDED_MAX: Final = 5
 """How often a batch is decided again because another process was faster. Each time that one has got something done."""
@@ -91,7 +94,10 @@ class _Waiting(NamedTuple):
 
 
 class Pipeline:
-    """Gathers requests into transactions; one transaction at a time."""
+    """Gathers requests into transactions: one at a time, or two where the store takes so many and enough is waiting.
+
+    Two are no different from those of two processes: the store keeps them apart, by the runs they are about.
+    """
 
     def __init__(
         self,
@@ -118,7 +124,12 @@ class Pipeline:
         """How long the record of a dead letter is this process's to write; None without a broker."""
         self.rest_seconds = 0.0
         """How long it rests after a large batch."""
+        self.overlaps = False
+        """Whether a second transaction may be under way while one waits for the store."""
         self._waiting: deque[_Waiting] = deque()
+        self._weight = 0
+        """How many reports and other requests wait."""
+        self._plenty = asyncio.Event()
         self._arrived = asyncio.Event()
         self._closed = False
         self.is_refused = False
@@ -159,7 +170,10 @@ class Pipeline:
             raise Busy(f"{self._limits.commands_waiting_max:,} requests wait already (commands_waiting_max)")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(request, answer))
+        self._weight += _size(request)
         self._arrived.set()
+        if self._weight >= PLENTY:
+            self._plenty.set()
         return answer
 
     @property
@@ -173,6 +187,7 @@ class Pipeline:
         Idle, a request is processed at once. Busy, a transaction costs more than a short wait for company: when others
         arrived while a batch was processed, the next one gathers first. With a broker it does so after each large one.
         """
+        beside = asyncio.create_task(self._run_beside()) if self.overlaps else None
         try:
             while not (self._closed and not self._waiting):
                 await self._arrived.wait()
@@ -184,10 +199,24 @@ class Pipeline:
                     rest = max(self.rest, GATHER_SECONDS if self._waiting else 0.0)
                     if rest and not self._closed:
                         await asyncio.sleep(rest)
+            if beside is not None:
+                await beside
         finally:
             # Whatever ended it: nobody waits for an answer that never comes.
             self._closed = True
+            if beside is not None:
+                beside.cancel()
             _stop(self._waiting)
+
+    async def _run_beside(self) -> None:
+        """Process what becomes plenty while another transaction waits for the store; its own turn comes to `run`."""
+        while not self._closed:
+            await self._plenty.wait()
+            self._plenty.clear()
+            if (rest := self.rest) and not self._closed:
+                await asyncio.sleep(rest)
+            if self._weight >= PLENTY:
+                await self.run_once()
 
     @property
     def rest(self) -> float:
@@ -198,22 +227,23 @@ class Pipeline:
         """Take no more requests; `run` ends when those that wait have their answers."""
         self._closed = True
         self._arrived.set()
+        self._plenty.set()
 
     async def run_once(self) -> int:
         """Process the requests that wait, as one batch; say how many there were."""
         waiting = self._waiting
         batch = [waiting.popleft() for _ in range(min(len(waiting), self._limits.batch_commands_max))]
+        weight = sum(_size(item.request) for item in batch)
+        self._weight -= weight
         if batch:
             try:
                 await self._process(batch)
             except BaseException:
                 _stop(batch)
                 raise
+            if weight >= LARGE:
+                self._rests_until = asyncio.get_running_loop().time() + self.rest_seconds
         return len(batch)
-
-    def _rest_after(self, items: list[_Waiting]) -> None:
-        if self.rest_seconds and sum(_size(item.request) for item in items) >= LARGE:
-            self._rests_until = asyncio.get_running_loop().time() + self.rest_seconds
 
     async def _process(self, items: list[_Waiting], contended_max: int = CONTENDED_MAX) -> None:
         batch: Batch | None = None
@@ -251,7 +281,6 @@ class Pipeline:
         self.tally.committed(batch.events, len(items), (self._clock.monotonic() - began_on) / MICROS)
         self._act(batch)
         self._reach("batch.published")
-        self._rest_after(items)
         _settle(items, answers)
 
     def _begin(self, tx: Transaction) -> Batch:

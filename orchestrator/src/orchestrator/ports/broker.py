@@ -112,7 +112,7 @@ class Inbox(Protocol):
         ...
 
     def done(self) -> None:
-        """Say that what `take` has given so far is durable, and need not come again."""
+        """Say that what the earliest `take` gave, of those not yet done, is durable and need not come again."""
         ...
 
     def lag(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Final
@@ -55,10 +56,10 @@ class KafkaInbox:
         self._consumer.subscribe([topic], on_revoke=self._revoked, on_lost=self._lost)
         self._wanted = threading.Event()
         self._answer: asyncio.Future[list[Incoming]] | None = None
-        self._given: dict[int, int] = {}
-        """The next offset of each partition, after the records that `take` gave."""
+        self._given: deque[dict[int, int]] = deque()
+        """The next offset of each partition after what a `take` gave, of each that is not done."""
         self._done: dict[int, int] = {}
-        """The same for those that need not come again; written in the loop, read on the thread."""
+        """The same for what need not come again; written in the loop, read on the thread."""
         self._committed: dict[int, int] = {}
         self._committed_on = 0.0
         self._lag = 0
@@ -74,13 +75,12 @@ class KafkaInbox:
         self._answer = self._loop.create_future()
         self._wanted.set()
         batch = await self._answer
-        for record in batch:
-            self._given[record.partition] = record.offset + 1
+        self._given.append({record.partition: record.offset + 1 for record in batch})
         return batch
 
     def done(self) -> None:
         """See `ports.broker.Inbox.done`."""
-        self._done = dict(self._given)
+        self._done = self._done | self._given.popleft()
 
     def lag(self) -> int:
         """See `ports.broker.Inbox.lag`."""
@@ -190,7 +190,7 @@ class KafkaInbox:
 
         def forget() -> None:
             # Another process may be further: what this one knows must not be committed over it.
-            for known in (self._given, self._done):
+            for known in (*self._given, self._done):
                 for partition in gone & known.keys():
                     del known[partition]
 

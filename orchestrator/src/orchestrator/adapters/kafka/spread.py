@@ -14,7 +14,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-TOGETHER_SECONDS: Final = 0.01
+TOGETHER_SECONDS: Final = 0.03
 """How long jobs of plentiful actions go to the same partition: how far one worker can get ahead of the others."""
 PLENTIFUL_PER_SECOND: Final = 2 / TOGETHER_SECONDS
 """From how many jobs a second on an action is plentiful: some have to come within the time."""

@@ -73,7 +73,9 @@ class _Lane:
         """Give a connection that nobody else uses while the block runs."""
         self._waiting += 1
         try:
-            connection = await self.pool.acquire(timeout=FREE_SECONDS)
+            # A time-out costs a task of its own; where a connection is free there is nothing to wait for.
+            is_free = self.pool.get_idle_size() > 0
+            connection = await self.pool.acquire(timeout=None if is_free else FREE_SECONDS)
         except FAILURES as error:
             raise translate(error) from error
         finally:
