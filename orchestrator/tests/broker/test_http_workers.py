@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
+from confluent_kafka import Consumer
 from msgspec import Raw
 
 from orchestrator.app.orchestrator import Orchestrator
@@ -343,3 +345,44 @@ async def all_completed(orchestrator: Orchestrator, runs: list[RunId]) -> bool:
 
 async def _is(value: bool) -> bool:
     return value
+
+
+async def test_nothing_is_asked_about_topics_while_the_client_calls_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would end the process: the client loses sight of the call that it calls back in, and trips over the next."""
+    asked: list[bool] = []
+
+    class Watched(Consumer):
+        """Notes for each question about topics whether the client was calling back."""
+
+        is_calling = False
+
+        def subscribe(self, topics: list[str], **callbacks: Any) -> None:  # type: ignore[override]
+            def watched(call: Any) -> Any:
+                def calling(*values: Any) -> None:
+                    self.is_calling = True
+                    call(*values)
+                    self.is_calling = False
+
+                return calling
+
+            super().subscribe(topics, **{name: watched(call) for name, call in callbacks.items()})
+
+        def list_topics(self, *values: Any, **named: Any) -> Any:
+            asked.append(self.is_calling)
+            return super().list_topics(*values, **named)
+
+    monkeypatch.setattr("orchestrator.adapters.kafka.job_reader.Consumer", Watched)
+    async with site.process() as orchestrator:
+        await define(orchestrator, {"action": "a"})
+        worker = HttpWorker(orchestrator, "w", "a")
+        runs = [await trigger(orchestrator, number) for number in range(2)]
+        held = await worker.jobs()
+        # What nobody here takes might be taken by others: it is looked whether there are any.
+        await eventually(lambda: _is(bool(asked)))
+        await worker.exchange(done(held[0]))
+        (job,) = await worker.jobs()
+        await worker.exchange(done(job))
+        assert {(await ended(orchestrator, run_id)).status for run_id in runs} == {"COMPLETED"}
+    assert set(asked) == {False}

@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer
 
 from tests.kafka.stage import Stage
 from workersdk import Context, Worker
@@ -122,3 +123,49 @@ async def test_a_suspect_does_not_wait_for_the_long_job_of_a_full_worker(stage: 
             assert (await stage.result_of(job))["result"] == 2
         finish.set()
         await stage.result_of(held)
+
+
+async def test_nothing_is_asked_about_topics_while_the_client_calls_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would end the process: the client loses sight of the call that it calls back in, and trips over the next."""
+    asked: list[bool] = []
+
+    class Watched(Consumer):
+        """Notes for each question about topics whether the client was calling back."""
+
+        is_calling = False
+
+        def subscribe(self, topics: list[str], **callbacks: Any) -> None:  # type: ignore[override]
+            def watched(call: Any) -> Any:
+                def calling(*values: Any) -> None:
+                    self.is_calling = True
+                    call(*values)
+                    self.is_calling = False
+
+                return calling
+
+            super().subscribe(topics, **{name: watched(call) for name, call in callbacks.items()})
+
+        def list_topics(self, *values: Any, **named: Any) -> Any:
+            asked.append(self.is_calling)
+            return super().list_topics(*values, **named)
+
+    monkeypatch.setattr("workersdk.kafka.consumer.Consumer", Watched)
+    act = stage.action("act")
+    finish = asyncio.Event()
+    worker = Worker(concurrency=1)
+
+    @worker.register(act)
+    async def handle(payload: Any) -> Any:
+        await finish.wait()
+        return payload
+
+    async with stage.running(worker):
+        jobs = [stage.give(act, number, partition=0) for number in range(2)]
+        # Full, it looks whether there are others.
+        await stage.until(lambda: bool(asked))
+        finish.set()
+        for job in jobs:
+            await stage.result_of(job)
+    assert set(asked) == {False}

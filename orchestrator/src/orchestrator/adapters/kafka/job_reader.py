@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic, sleep
 from typing import Final, cast
 
@@ -81,6 +82,7 @@ class JobReader:
             )
         )
         self._partitions = 0
+        """Of the topic; 0 while nobody has asked since the last assignment."""
         self._served_at = monotonic()
         self._committed_at = 0.0
         self._must_rejoin = False
@@ -271,6 +273,10 @@ class JobReader:
 
     def _has_others(self) -> bool:
         """Whether the group has other members, as far as it shows: they have the partitions that are not here."""
+        if not self._partitions:
+            with suppress(KafkaException):
+                topic = self._consumer.list_topics(self._topic, self._call_seconds).topics[self._topic]
+                self._partitions = len(topic.partitions)
         return len(self.shelf.partitions) < self._partitions or self._partitions == 1
 
     def _give_away(self, now: float) -> None:
@@ -329,7 +335,8 @@ class JobReader:
     def _assigned(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self._is_paused = False
         try:
-            starts, self._partitions = take_up(consumer, self._topic, assigned, self._call_seconds)
+            self._partitions = 0
+            starts = take_up(consumer, self._topic, assigned, self._call_seconds)
         except KafkaException as error:
             _log.warning("kafka: where to read the jobs of %s is not known, trying again: %s", self._action, error)
             self._must_rejoin = True

@@ -19,20 +19,18 @@ def places(topic: str, offsets: Mapping[int, int]) -> list[TopicPartition]:
     return [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
 
 
-def take_up(
-    consumer: Consumer, topic: str, assigned: list[TopicPartition], seconds: float
-) -> tuple[dict[int, int], int]:
-    """Begin to read what was assigned; each question may take so many seconds.
+def take_up(consumer: Consumer, topic: str, assigned: list[TopicPartition], seconds: float) -> dict[int, int]:
+    """Begin to read what was assigned; each question may take so many seconds. Give the offsets, by partition.
 
-    Returns:
-        The offsets it begins at, by partition, and how many partitions the topic has.
+    For when the client calls back: a question about topics (`list_topics`) would end that for it, and the next call
+    back would end the process.
 
     Raises:
         KafkaException: the broker does not say where to begin.
     """
     if not assigned:
         consumer.assign([])
-        return {}, 0
+        return {}
     starts: dict[int, int] = {place.partition: place.offset for place in consumer.committed(assigned, seconds)}
     new = [partition for partition, offset in starts.items() if offset < 0]
     if new:
@@ -41,11 +39,10 @@ def take_up(
         with suppress(KafkaException):
             consumer.commit(offsets=places(topic, begun), asynchronous=False)
         starts |= begun
-    known = consumer.list_topics(topic, seconds).topics.get(topic)
     consumer.assign(places(topic, starts))
     # The client remembers a pause of the last assignment.
     consumer.resume(places(topic, starts))
-    return starts, len(assigned) if known is None else len(known.partitions)
+    return starts
 
 
 def ends_of(consumer: Consumer, topic: str, partitions: Iterable[int], seconds: float) -> dict[int, int]:

@@ -29,13 +29,18 @@ class Partitions:
         self._reader = reader
         self._share = share
         self._committed: dict[int, int] = {}  # what is committed, or expected to be
-        self._count = 0
+        self._count = 0  # partitions of the topic; 0 while nobody has asked since the last assignment
 
     def has_others(self) -> bool:
         """Tell whether the group has other members, as far as it shows: they have the partitions that are not here.
 
-        With a single partition nothing shows; then there may be others.
+        With a single partition nothing shows; then there may be others. Not to be asked while the client calls back:
+        a question about topics ends that for it, and the next call back ends the process.
         """
+        if not self._count:
+            with suppress(KafkaException):
+                topic = self._consumer.list_topics(self._topic, ASK_TIMEOUT_S).topics[self._topic]
+                self._count = len(topic.partitions)
         return len(self._committed) < self._count or self._count == 1
 
     def changes(self) -> dict[int, int]:
@@ -83,9 +88,8 @@ class Partitions:
             with suppress(KafkaException):
                 self._consumer.commit(offsets=self.write(begun), asynchronous=False)
             starts |= begun
-        topic = self._consumer.list_topics(self._topic, ASK_TIMEOUT_S).topics.get(self._topic)
         with self._reader.lock:
-            self._count = len(topic.partitions) if topic is not None else len(places)
+            self._count = 0
             self._committed.update(starts)
             self.unsafe.update(starts)
             self._reader.begin(self._share, {(self._topic, partition): start for partition, start in starts.items()})
