@@ -47,10 +47,11 @@ class Row:
 def perform(scenario: Scenario, folder: Path, seed: int) -> Row:
     """Play one scenario on an installation of its own."""
     begun = monotonic()
-    stage = Stage(folder, seed, **scenario.stage)
+    stage = Stage(folder, seed, scenario.setup)
     with stage.open():
         verdict = stage.play(scenario.fault, scenario.per_second, scenario.runs or 10_000_000, scenario.mix)
-    faults = ", ".join(f"{count} {what}" for what, count in sorted(stage.faults.items())) or "none"
+    noted = [f"{count} {what}" for what, count in sorted(stage.faults.items())]
+    faults = "; ".join([", ".join(noted) or "none", *stage.remarks])
     return Row(
         scenario,
         faults,

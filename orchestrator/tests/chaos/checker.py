@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from orchestrator.app.plans import Plans
@@ -169,8 +169,16 @@ class Checker:
 
 
 def check(
-    database: str, servers: str, topic: str, asked: Iterable[Asked], journal: Journal, losses_max: int
+    database: str,
+    servers: str,
+    topic: str,
+    asked: Iterable[Asked],
+    journal: Journal,
+    losses_max: int,
+    look_closer: Callable[[Kept, Journal], list[str]],
 ) -> Verdict:
-    """Read everything, and check it."""
+    """Read everything, and check it; ``look_closer`` may find more."""
     kept = asyncio.run(store.read(database))
-    return Checker(asked, journal, kept, store.records(servers, topic), losses_max).check()
+    verdict = Checker(asked, journal, kept, store.records(servers, topic), losses_max).check()
+    verdict.violations += look_closer(kept, journal)
+    return verdict

@@ -28,10 +28,12 @@ class Child:
         self.variables = dict(variables)
         self.is_kept = False
         """Whether it is started again when it dies."""
-        self.killed = 0
-        """How often it was killed, by others or by itself."""
+        self.ends: list[int] = []
+        """The exit codes of those of its lives that nobody has ended, and that did not kill themselves."""
         self._module = module
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_asked = False
+        """Whether it was asked to go."""
         self._lock = threading.RLock()
 
     @property
@@ -63,8 +65,6 @@ class Child:
         """Start it again if it has died."""
         with self._lock:
             if self.is_kept and self._process is not None and self._process.poll() is not None:
-                if self._process.returncode == -signal.SIGKILL:
-                    self.killed += 1
                 self.start()
 
     def kill(self, *, is_kept: bool = True) -> None:
@@ -74,7 +74,6 @@ class Child:
             if self._process is not None and self._process.poll() is None:
                 self._process.kill()
                 self._process.wait()
-                self.killed += not is_kept
             if not is_kept:
                 self._bury()
 
@@ -85,6 +84,7 @@ class Child:
             if self._process is None:
                 return None
             if self._process.poll() is None:
+                self._is_asked = True
                 self._process.send_signal(signal.SIGCONT)
                 self._process.terminate()
                 try:
@@ -116,6 +116,11 @@ class Child:
     def _bury(self) -> None:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
+            code = self._process.returncode
+            wanted = {0, -signal.SIGKILL} | ({-signal.SIGTERM} if self._is_asked else set())
+            if code not in wanted and not (code > 0 and self._is_asked):
+                self.ends.append(code)
+        self._is_asked = False
         self._process = None
 
 

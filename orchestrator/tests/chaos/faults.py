@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 from collections import deque
+from collections.abc import Iterable
 from time import monotonic, sleep
 
 from confluent_kafka import KafkaError, KafkaException
@@ -15,17 +16,36 @@ from confluent_kafka.admin import AdminClient
 from orchestrator.adapters.kafka.config import GROUP
 from stack.service import HOST
 from tests.chaos.child import Child, until
-from tests.chaos.installation import LEASE_SECONDS, READY_SECONDS
+from tests.chaos.installation import READY_SECONDS
+from tests.chaos.journal import Journal
+from tests.chaos.poison import effects_of
 from tests.chaos.stage import Stage, failpoints_with
+from tests.chaos.store import Kept
 
 REACH_SECONDS = 25.0
 """How long a process may take to come to its failpoint before another one is given it: who has a duty comes to points
 that others do not."""
 TRIES_MAX = 6
-OFTEN = ("batch.", "transaction.", "broker.send", "results.", "heartbeats.", "store.due", "outbox.unsent")
-SELDOM = ("transaction.add_definition", "transaction.dead_letters", "transaction.settle_dead_letter")
+CLEANING_SECONDS = 200.0
+"""The same for what is done once a minute, by one process."""
+CLEANING = ("store.forget", "store.retain")
+OFTEN = (
+    *("batch.", "transaction.", "broker.send", "results.", "heartbeats.", "store.due", "outbox.unsent"),
+    *("feed.", "duties.", "hints."),
+)
+SELDOM = (
+    *("transaction.add_definition", "transaction.dead_letters", "transaction.settle_dead_letter"),
+    *("feed.take_alone", "feed.stops", "duties.give_up"),
+)
+ALWAYS = ("duties.has", "feed.take", "feed.read", "feed.leftovers")
+"""What a process does ten times a second and more, whether there is anything to do or not."""
 OFTEN_TIMES_MAX = 10
 PRIMES = (5, 7, 11, 13)
+ALWAYS_PRIMES = (53, 71, 97, 113)
+COMPANY = {"duties.give_up": "store.due=error@3n"}
+"""What has to fail so that a process comes to a failpoint."""
+PROVOKE_SECONDS = 2.0
+LOST_BEYOND = 1_000_000
 
 
 # --- failpoints -----------------------------------------------------------------------------------------------------
@@ -37,7 +57,11 @@ def each_failpoint_once(stage: Stage, action: str, names: list[str] | None = Non
     tries: dict[str, int] = {}
     armed: dict[str, tuple[str, float]] = {}
     replicas = {replica.name: replica for replica in stage.parts.replicas[:2]}
+    provoked_on = monotonic()
     while waiting or armed:
+        if monotonic() > provoked_on + PROVOKE_SECONDS:
+            provoked_on = monotonic()
+            _provoke(stage, [name for name, _ in armed.values()])
         for replica in replicas.values():
             if replica.name in armed:
                 name, deadline = armed[replica.name]
@@ -53,11 +77,11 @@ def each_failpoint_once(stage: Stage, action: str, names: list[str] | None = Non
                     if tries[name] < TRIES_MAX:
                         waiting.append(name)
                     else:
-                        stage.wrong.append(f"no process came to {name} within {REACH_SECONDS:g} s, {TRIES_MAX} times")
+                        stage.wrong.append(f"no process came to {name} within {_reach(name):g} s, {TRIES_MAX} times")
             else:
                 replica.stop()
             if waiting:
-                armed[replica.name] = (waiting.popleft(), monotonic() + REACH_SECONDS)
+                armed[replica.name] = (waiting[0], monotonic() + _reach(waiting.popleft()))
                 _arm(stage, replica, armed[replica.name][0], action)
         sleep(0.05)
 
@@ -65,7 +89,23 @@ def each_failpoint_once(stage: Stage, action: str, names: list[str] | None = Non
 def _arm(stage: Stage, replica: Child, name: str, action: str) -> None:
     is_frequent = name.startswith(OFTEN) and name not in SELDOM
     times = stage.random.randint(1, OFTEN_TIMES_MAX) if is_frequent else 1
-    stage.parts.replica(replica.name, f"{name}={action}@{times}").is_kept = False
+    text = ",".join(filter(None, [f"{name}={action}@{times}", COMPANY.get(name)]))
+    stage.parts.replica(replica.name, text).is_kept = False
+
+
+def _reach(name: str) -> float:
+    return CLEANING_SECONDS if name in CLEANING else REACH_SECONDS
+
+
+def _provoke(stage: Stage, names: Iterable[str]) -> None:
+    """Do what makes processes come to failpoints that nothing in the load leads to."""
+    if "outbox.send_again" in names:
+        # As after a crash of the broker that took the end of its log.
+        lost = f'UPDATE jobs SET "offset" = {LOST_BEYOND} WHERE state = \'sent\' AND "offset" < {LOST_BEYOND}'
+        stage.parts.postgres.execute(lost)
+    if "feed.take_alone" in names:
+        # What was lost with its worker runs alone.
+        stage.one_of([worker for worker in stage.parts.workers if worker.name.startswith("http")]).kill()
 
 
 def each_failpoint_often(stage: Stage, action: str, seconds: float, names: list[str] | None = None) -> None:
@@ -78,22 +118,35 @@ def each_failpoint_often(stage: Stage, action: str, seconds: float, names: list[
     if rest := [name for name in chosen if not stage.met()[name]]:
         # What comes after calls that fail is seldom come to while all of them do.
         arm_all(stage, dict.fromkeys(rest, action), times="1")
-        until(lambda: set(rest) <= stage.met().keys(), seconds + 60, look=0.25)
+        until(lambda: _are_met(stage, rest), seconds + CLEANING_SECONDS, look=PROVOKE_SECONDS)
     met = stage.met()
     stage.note(f"{kind} at a failpoint", sum(met[name] for name in chosen))
     if unmet := [name for name in chosen if not met[name]]:
-        stage.wrong.append(f"no process came to {unmet} within {seconds + 60:g} s")
+        stage.wrong.append(f"no process came to {unmet} within {seconds + CLEANING_SECONDS:g} s")
+
+
+def _are_met(stage: Stage, names: list[str]) -> bool:
+    left = [name for name in names if not stage.met()[name]]
+    _provoke(stage, left)
+    return not left
 
 
 def arm_all(stage: Stage, actions: dict[str, str], times: str = "") -> None:
     """Start all replicas again, with an action at each of these failpoints, each so many times where none is given."""
     text = ",".join(
-        f"{name}={action}@{times or f'{PRIMES[place % len(PRIMES)] if name.startswith(OFTEN) else 2}n'}"
-        for place, (name, action) in enumerate(actions.items())
+        [
+            *(f"{name}={action}@{times or _each(name, place)}" for place, (name, action) in enumerate(actions.items())),
+            *(company for name, company in COMPANY.items() if name in actions),
+        ]
     )
     for replica in stage.parts.replicas:
         replica.stop()
         stage.parts.replica(replica.name, text)
+
+
+def _each(name: str, place: int) -> str:
+    primes = ALWAYS_PRIMES if name in ALWAYS else PRIMES if name.startswith(OFTEN) and name not in SELDOM else (2,)
+    return f"{primes[place % len(primes)]}n"
 
 
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------
@@ -266,6 +319,21 @@ def workers_killed(stage: Stage, seconds: float, pause: float = 2.0) -> None:
         stage.one_of(stage.parts.workers).kill()
 
 
+def workers_killed_or_frozen(stage: Stage, seconds: float, pause: float = 2.0) -> None:
+    """Kill workers with jobs in hand; each third time freeze one past the lease of its jobs instead."""
+    for turn in stage.for_seconds(seconds, pause):
+        stage.answered(5)
+        worker = stage.one_of(stage.parts.workers)
+        if turn % 3 < 2:
+            stage.note("worker killed")
+            worker.kill()
+        else:
+            stage.note("worker frozen past its lease")
+            worker.freeze()
+            sleep(stage.setup.lease_seconds * 2)
+            worker.thaw()
+
+
 def worker_frozen(stage: Stage, times: int = 2) -> None:
     """Freeze a worker past the lease of its jobs, and let it go on with them."""
     for turn in range(times):
@@ -273,7 +341,7 @@ def worker_frozen(stage: Stage, times: int = 2) -> None:
         worker = stage.parts.workers[turn % len(stage.parts.workers)]
         stage.note("worker frozen past its lease")
         worker.freeze()
-        sleep(LEASE_SECONDS * 2.5)
+        sleep(stage.setup.lease_seconds * 2.5)
         worker.thaw()
     stage.answered(10)
 
@@ -281,6 +349,13 @@ def worker_frozen(stage: Stage, times: int = 2) -> None:
 def poison(stage: Stage, pills: int) -> None:
     """Wait until the pills have been dead-lettered, while neighbours are served."""
     stage.note("jobs that kill their worker", pills)
+
+    def look_closer(kept: Kept, journal: Journal) -> list[str]:
+        effects = effects_of(kept, journal, stage.setup.lost_attempts_max, stage.setup.lease_seconds)
+        stage.remarks.append(str(effects))
+        return effects.violations
+
+    stage.look_closer = look_closer
 
     def swallowed() -> bool:
         found = stage.clients.call("GET", "/dead-letters?workflow=poison&limit=100")
@@ -313,6 +388,21 @@ def replicas_killed(stage: Stage, seconds: float, pause: float = 2.0) -> None:
         stage.answered(5)
 
 
+def replicas_killed_or_away(stage: Stage, seconds: float, pause: float = 2.0) -> None:
+    """Kill replicas that workers over HTTP are at; each third time let one stay away past the leases of their jobs."""
+    for turn in stage.for_seconds(seconds, pause):
+        replica = stage.parts.replicas[turn % len(stage.parts.replicas)]
+        if turn % 3 < 2:
+            stage.note("replica killed")
+            replica.kill()
+        else:
+            stage.note(f"replica killed and away for {stage.setup.lease_seconds * 2.5:g} s")
+            replica.kill(is_kept=False)
+            sleep(stage.setup.lease_seconds * 2.5)
+            replica.start()
+        stage.answered(5)
+
+
 def rolling_restart(stage: Stage, times: int = 2) -> None:
     """Restart one replica after another, as an upgrade does."""
     for _ in range(times):
@@ -332,7 +422,7 @@ def rolling_restart(stage: Stage, times: int = 2) -> None:
 def every_part_killed(stage: Stage, runs: int) -> None:
     """Kill each replica, worker, the broker and the database by turns, until all runs were asked for; once at least."""
     parts = stage.parts
-    turns: list[Child | str | None] = [None, "postgres"]
+    turns: list[Child | str | None] = [None, "postgres", *(["redis"] if parts.redis else [])]
     for place, child in enumerate([*parts.replicas, *parts.workers]):
         turns.insert(place * 2, child)
     is_first = True
@@ -347,6 +437,10 @@ def every_part_killed(stage: Stage, runs: int) -> None:
                 stage.note("broker killed")
                 parts.kafka.kill()
                 parts.kafka.start(READY_SECONDS)
+            elif target == "redis" and parts.redis is not None:
+                stage.note("Redis killed, back empty")
+                parts.redis.kill()
+                parts.redis.start(READY_SECONDS)
             else:
                 stage.note("PostgreSQL killed")
                 parts.postgres.kill()

@@ -24,7 +24,10 @@ LEASE_SECONDS = 4.0
 """Of workers; and what the orchestrator gives to one that says nothing."""
 LOST_ATTEMPTS_MAX = 40
 """So many, that no number of kills makes a dead letter of a run that is not meant to fail."""
+SLOTS = 40
+"""Jobs that a worker has in hand at most."""
 PARTITIONS = 6
+KEPT_SECONDS = 86_400
 
 
 OPEN: list[Installation] = []
@@ -34,7 +37,15 @@ OPEN: list[Installation] = []
 class Installation:
     """What runs for a scenario, each process with a log of its own in the folder."""
 
-    def __init__(self, folder: Path, *, with_redis: bool = False, lost_attempts_max: int = LOST_ATTEMPTS_MAX) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        with_redis: bool = False,
+        lost_attempts_max: int = LOST_ATTEMPTS_MAX,
+        lease_seconds: float = LEASE_SECONDS,
+        slots: int = SLOTS,
+    ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.postgres = Postgres(folder / "postgres", free_port())
@@ -45,6 +56,8 @@ class Installation:
         self.workers: list[Child] = []
         self._ports: dict[str, int] = {}
         self._lost_attempts_max = lost_attempts_max
+        self._lease_seconds = lease_seconds
+        self._slots = slots
         self._children: list[Child] = []
         self._supervisor = Supervisor(self._children)
         self._journal = folder / "journal"
@@ -97,8 +110,10 @@ class Installation:
         child.variables = {
             "ORCHESTRATOR_FAILPOINTS": failpoints,
             "ORCHESTRATOR_PARTITIONS": str(PARTITIONS),
-            "ORCHESTRATOR_LEASE_SECONDS_DEFAULT": str(LEASE_SECONDS),
+            "ORCHESTRATOR_LEASE_SECONDS_DEFAULT": str(self._lease_seconds),
             "ORCHESTRATOR_LOST_ATTEMPTS_MAX": str(self._lost_attempts_max),
+            # So long that no run goes, and that it is looked for such as could.
+            "ORCHESTRATOR_RUNS_KEPT_SECONDS": str(KEPT_SECONDS),
         }
         child.start()
         return child
@@ -120,7 +135,12 @@ class Installation:
 
     def worker(self, name: str) -> Child:
         """Start a worker with the SDK."""
-        return self._worker(name, "tests.chaos.worker", name, str(LEASE_SECONDS))
+        return self._worker(name, "tests.chaos.worker", name, str(self._lease_seconds), str(self._slots))
+
+    def http_worker(self, name: str, replica: Child) -> Child:
+        """Start a worker with the SDK that knows one replica and no broker."""
+        url = f"http://127.0.0.1:{self.port_of(replica)}"
+        return self._worker(name, "tests.chaos.worker", name, str(self._lease_seconds), str(self._slots), url)
 
     def foreign_worker(self, name: str, repeats: float = 0.0) -> Child:
         """Start a worker that knows three fields."""
@@ -165,10 +185,9 @@ class Installation:
             worker.start()
         self.wait_until_ready()
 
-    @property
-    def killed(self) -> int:
-        """How many of the processes were killed so far."""
-        return sum(child.killed for child in self._children)
+    def ends(self) -> list[tuple[str, int]]:
+        """List the processes that ended by themselves so far, and their exit codes."""
+        return [(child.name, code) for child in self._children for code in child.ends]
 
 
 def status_of(port: int) -> int:

@@ -20,6 +20,15 @@ class Execution(NamedTuple):
     attempt: int
 
 
+class Line(NamedTuple):
+    """What a process wrote."""
+
+    word: str
+    execution: Execution
+    at: float
+    """Seconds since 1970."""
+
+
 class Pen:
     """Writes for one process; each line is in the file before the next thing happens."""
 
@@ -46,12 +55,20 @@ class Journal:
         self.ended: Counter[Execution] = Counter()
         self.begun_at: defaultdict[Execution, list[float]] = defaultdict(list)
         """Seconds since 1970."""
+        self.ended_at: defaultdict[Execution, list[float]] = defaultdict(list)
+        self.lives: list[list[Line]] = []
+        """What each process wrote, in order."""
         for file in folder.iterdir():
-            for line in file.read_text().splitlines():
-                word, run_id, step, attempt, at = line.split()
-                execution = Execution(run_id, int(step), int(attempt))
-                if word == "begin":
-                    self.begun[execution] += 1
-                    self.begun_at[execution].append(float(at))
-                else:
-                    self.ended[execution] += 1
+            self.lives.append([_read(line) for line in file.read_text().splitlines()])
+        for line in (line for life in self.lives for line in life):
+            if line.word == "begin":
+                self.begun[line.execution] += 1
+                self.begun_at[line.execution].append(line.at)
+            else:
+                self.ended[line.execution] += 1
+                self.ended_at[line.execution].append(line.at)
+
+
+def _read(line: str) -> Line:
+    word, run_id, step, attempt, at = line.split()
+    return Line(word, Execution(run_id, int(step), int(attempt)), float(at))

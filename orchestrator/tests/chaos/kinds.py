@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-Kind = Literal["plain", "slow", "flaky", "doomed", "redeemed", "cancelled", "poison"]
+Kind = Literal["plain", "busy", "slow", "flaky", "doomed", "redeemed", "cancelled", "poison"]
 
 MIX: Final[tuple[Kind, ...]] = (
     *("plain",) * 12,
@@ -22,7 +22,11 @@ POISON: Final = "poison"
 """The action that kills its process."""
 SLOW_SECONDS: Final = 1.5
 """Long enough that the job is noted as sent, gets a lease, and is named in heartbeats."""
+BUSY_SECONDS: Final = 0.5
+"""Long enough that a worker has several jobs in hand at any time."""
 ENDLESS_SECONDS: Final = 600.0
+SESSION_SECONDS: Final = 6
+"""How long a worker over Kafka that has died keeps its partitions: the least that a broker takes."""
 
 _PATIENT: Final = {"maxRetries": 60, "delay": 0.2}
 """So many, so that no number of faults makes a dead letter of a run that is not meant to fail."""
@@ -77,6 +81,7 @@ def outputs_of(number: int, kind: Kind) -> list[dict[str, Any]]:
 STATUS: Final[dict[Kind, str]] = {
     "plain": "COMPLETED",
     "slow": "COMPLETED",
+    "busy": "COMPLETED",
     "flaky": "COMPLETED",
     "doomed": "FAILED",
     "redeemed": "COMPLETED",

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from orchestrator.settings import Settings
+from orchestrator.adapters.failpoints.names import DELAY, DONE_THEN_ERROR, DONE_THEN_KILL, ERROR, KILL
 from tests.chaos import faults, kinds
 from tests.chaos.kinds import Kind
-from tests.chaos.stage import Stage, failpoints_with, plays
+from tests.chaos.stage import Setup, Stage, failpoints_with, plays
 
-POISONED: Final[tuple[Kind, ...]] = ("plain", "poison", "poison", *("plain", "slow") * 10_000)
-"""Two pills, and then neighbours only; runs are numbered from 1."""
+PILLS: Final = (120, 121)
+"""The numbers of the runs that kill their worker: two at once, among neighbours."""
+POISONED: Final[tuple[Kind, ...]] = tuple(
+    "poison" if number in PILLS else ("plain", "busy")[number % 2] for number in range(20_000)
+)
+POISON_LEASE_SECONDS: Final = 10.0
+"""Longer than a group takes to notice that a member has died, as it is by default."""
+POISON_SLOTS: Final = 10
+"""As by default."""
+PLENTY: Final = Setup(workers=1, http=2, with_redis=True)
+"""All that there can be, so that a process comes to every failpoint."""
 CHECKS: Final = ("batch.committed", "batch.published")
 """Where a failure cannot be told to anybody: the process ends."""
-HAS_REDIS: Final = "redis" in Settings.__struct_fields__
 
 
 @dataclass(frozen=True)
@@ -29,25 +37,26 @@ class Scenario:
     runs: int | None = None
     """How many runs; as many as fit into the time of the fault where it is None."""
     mix: tuple[Kind, ...] = kinds.MIX
-    stage: dict[str, Any] = field(default_factory=dict)
+    setup: Setup = field(default_factory=Setup)
 
 
 def scenarios(runs: int) -> list[Scenario]:
     """Give all of them; ``runs`` is how many the largest has."""
     return [
-        Scenario("kill", "each failpoint, `kill -9`", plays(faults.each_failpoint_once, "kill")),
-        Scenario(
-            "done-then-kill",
-            "each failpoint, done and then `kill -9`",
-            plays(faults.each_failpoint_once, "done-then-kill"),
+        *(
+            Scenario(name, f"each failpoint, {what}", fault, setup=PLENTY)
+            for name, what, fault in (
+                ("kill", "`kill -9`", plays(faults.each_failpoint_once, KILL)),
+                ("done-then-kill", "done and then `kill -9`", plays(faults.each_failpoint_once, DONE_THEN_KILL)),
+                ("error", "error", _errors),
+                (
+                    "doubt",
+                    "done but reported as failed",
+                    plays(faults.each_failpoint_often, DONE_THEN_ERROR, 20),
+                ),
+                ("delay", "delay of 0.2 s", plays(faults.each_failpoint_often, f"{DELAY}:0.2", 20)),
+            )
         ),
-        Scenario("error", "each failpoint, error", _errors),
-        Scenario(
-            "doubt",
-            "each failpoint, done but reported as failed",
-            plays(faults.each_failpoint_often, "done-then-error", 20),
-        ),
-        Scenario("delay", "each failpoint, delay of 0.2 s", plays(faults.each_failpoint_often, "delay:0.2", 20)),
         Scenario(
             "postgres", "PostgreSQL restarted every few seconds, in six ways", plays(faults.postgres_restarts, 45)
         ),
@@ -55,37 +64,59 @@ def scenarios(runs: int) -> list[Scenario]:
         Scenario("broker-down", "broker away for a minute", plays(faults.broker_down, 60)),
         Scenario("broker-frozen", "broker frozen, connections open", plays(faults.broker_frozen, 12)),
         Scenario("redelivery", "all results delivered again from offset 0", plays(faults.results_again)),
-        *(
-            []
-            if not HAS_REDIS
-            else [
-                Scenario(
-                    "redis",
-                    "Redis flushed, killed, frozen",
-                    plays(faults.redis_troubles, 30),
-                    stage={"with_redis": True},
-                )
-            ]
+        Scenario(
+            "redis", "Redis flushed, killed, frozen", plays(faults.redis_troubles, 30), setup=Setup(with_redis=True)
         ),
         Scenario("workers", "workers killed with jobs in hand", plays(faults.workers_killed, 45)),
         Scenario("worker-frozen", "worker frozen past its lease, then continued", plays(faults.worker_frozen)),
+        Scenario(
+            "http-workers",
+            "workers over HTTP and over Kafka, killed and frozen",
+            plays(faults.workers_killed_or_frozen, 60),
+            setup=Setup(workers=1, http=2),
+        ),
         Scenario("zombie", "replica frozen past its leases, then continued", plays(faults.zombie, 35)),
+        Scenario(
+            "http-zombie",
+            "replica with workers over HTTP frozen past their leases, then continued",
+            plays(faults.zombie, 12),
+            setup=Setup(workers=0, http=2),
+        ),
         Scenario("replicas", "replicas killed every few seconds", plays(faults.replicas_killed, 30)),
-        Scenario("rolling", "replicas restarted one after another", plays(faults.rolling_restart)),
+        Scenario(
+            "http-replicas",
+            "replicas killed that workers over HTTP are at, or kept away past the leases",
+            plays(faults.replicas_killed_or_away, 60),
+            setup=Setup(workers=0, http=3),
+        ),
+        Scenario("rolling", "replicas restarted one after another", plays(faults.rolling_restart), setup=Setup(http=2)),
         Scenario(
             "repeats",
             "results repeated and out of order (20 %)",
             plays(faults.results_repeated, 600),
             per_second=40,
-            stage={"repeats": 0.2, "echo": 0.2},
+            setup=Setup(repeats=0.2, echo=0.2),
         ),
-        Scenario(
-            "poison",
-            "poison pill that kills its worker, among busy neighbours",
-            plays(faults.poison, 2),
-            per_second=8,
-            mix=POISONED,
-            stage={"lost_attempts_max": 3},
+        *(
+            Scenario(
+                name,
+                f"poison pill that kills its worker, among busy neighbours: {whose}",
+                plays(faults.poison, len(PILLS)),
+                per_second=24,
+                mix=POISONED,
+                setup=Setup(
+                    lost_attempts_max=3,
+                    slots=POISON_SLOTS,
+                    lease_seconds=POISON_LEASE_SECONDS,
+                    workers=workers,
+                    http=http,
+                ),
+            )
+            for name, whose, workers, http in (
+                ("poison", "workers over Kafka", 2, 0),
+                ("poison-http", "workers over HTTP", 0, 2),
+                ("poison-both", "workers over Kafka and over HTTP", 2, 2),
+            )
         ),
         Scenario(
             "everything",
@@ -93,12 +124,12 @@ def scenarios(runs: int) -> list[Scenario]:
             plays(faults.every_part_killed, runs),
             per_second=400,
             runs=runs,
-            stage={"replicas": 3, "workers": 3},
+            setup=Setup(replicas=3, workers=2, http=2, with_redis=True),
         ),
     ]
 
 
 def _errors(stage: Stage) -> None:
-    names = [name for name in failpoints_with("error") if name not in CHECKS]
-    faults.each_failpoint_often(stage, "error", 20, names)
-    faults.each_failpoint_once(stage, "error", list(CHECKS))
+    names = [name for name in failpoints_with(ERROR) if name not in CHECKS]
+    faults.each_failpoint_often(stage, ERROR, 20, names)
+    faults.each_failpoint_once(stage, ERROR, list(CHECKS))

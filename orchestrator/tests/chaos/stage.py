@@ -9,6 +9,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -18,8 +19,10 @@ from tests.chaos import kinds, store
 from tests.chaos.checker import Verdict, check
 from tests.chaos.child import Child, until
 from tests.chaos.client import Clients
-from tests.chaos.installation import LOST_ATTEMPTS_MAX, Installation
+from tests.chaos.installation import LEASE_SECONDS, LOST_ATTEMPTS_MAX, SLOTS, Installation
+from tests.chaos.journal import Journal
 from tests.chaos.kinds import Kind
+from tests.chaos.store import Kept
 
 REST_SECONDS = 300.0
 """How long after the last fault everything may take to end. A quiet machine needs a tenth of it."""
@@ -27,32 +30,47 @@ CHATTER_SECONDS = 0.4
 _MET = re.compile(r"failpoint ([a-z_.]+): ")
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What there is of each kind, and how it is set."""
+
+    replicas: int = 2
+    """Orchestrators."""
+    workers: int = 2
+    """Over Kafka, with the SDK; one that knows three fields is there always."""
+    http: int = 0
+    """Workers over HTTP with the SDK, each at one of the replicas by turns."""
+    repeats: float = 0.05
+    """The part of its answers that the plain worker gives twice."""
+    echo: float = 0.0
+    """The part of all results that is written again."""
+    with_redis: bool = False
+    lost_attempts_max: int = LOST_ATTEMPTS_MAX
+    lease_seconds: float = LEASE_SECONDS
+    slots: int = SLOTS
+
+
 class Stage:
     """An installation, its clients, and what was done to it."""
 
-    def __init__(
-        self,
-        folder: Path,
-        seed: int,
-        *,
-        replicas: int = 2,
-        workers: int = 2,
-        repeats: float = 0.05,
-        echo: float = 0.0,
-        with_redis: bool = False,
-        lost_attempts_max: int = LOST_ATTEMPTS_MAX,
-    ) -> None:
+    def __init__(self, folder: Path, seed: int, setup: Setup = Setup()) -> None:
         self.random = random.Random(seed)
-        self.parts = Installation(folder, with_redis=with_redis, lost_attempts_max=lost_attempts_max)
+        self.setup = setup
+        self.parts = Installation(
+            folder,
+            with_redis=setup.with_redis,
+            lost_attempts_max=setup.lost_attempts_max,
+            lease_seconds=setup.lease_seconds,
+            slots=setup.slots,
+        )
         self.clients = Clients(self._ports, seed)
         self.faults: Counter[str] = Counter()
         self.wrong: list[str] = []
         """Violations that are seen while faults are played."""
-        self._replicas = replicas
-        self._workers = workers
-        self._repeats = repeats
-        self._echo = echo
-        self._losses_max = lost_attempts_max
+        self.remarks: list[str] = []
+        """Figures that a fault has found."""
+        self.look_closer: Callable[[Kept, Journal], list[str]] = lambda kept, journal: []
+        """What else is to be checked once everything has come to rest."""
         self._is_over = threading.Event()
         self._versions = 0
 
@@ -63,15 +81,17 @@ class Stage:
     def open(self) -> Iterator[Stage]:
         """Start everything, with the workflows defined."""
         with self.parts.running():
-            for number in range(self._replicas):
+            for number in range(self.setup.replicas):
                 self.parts.replica("abc"[number])
-            for number in range(self._workers):
+            for number in range(self.setup.workers):
                 self.parts.worker(f"worker-{number + 1}")
+            for number in range(self.setup.http):
+                self.parts.http_worker(f"http-{number + 1}", self.parts.replicas[number % self.setup.replicas])
             self.parts.wait_until_ready()
             # Now there are topics: a plain client that does not find its topic looks again after minutes.
-            self.parts.foreign_worker("foreign-1", self._repeats)
-            if self._echo:
-                self.parts.echo(self._echo)
+            self.parts.foreign_worker("foreign-1", self.setup.repeats)
+            if self.setup.echo:
+                self.parts.echo(self.setup.echo)
             self.clients.define()
             chatter = threading.Thread(target=self._chatter, daemon=True)
             chatter.start()
@@ -86,6 +106,7 @@ class Stage:
         """Do now and then what people do: settle dead letters, make versions of a workflow."""
         while not self._is_over.wait(CHATTER_SECONDS):
             self.clients.settle()
+            self.clients.call("GET", "/metrics")
             self._versions += 1
             step = {"action": "prepare"}
             self.clients.call(
@@ -120,10 +141,19 @@ class Stage:
             self.parts.topics.dead_letters,
             self.clients.asked.values(),
             self.parts.journal(),
-            self._losses_max,
+            self.setup.lost_attempts_max,
+            self.look_closer,
         )
-        found.violations = [*self.wrong, *self.clients.wrong, *found.violations]
+        found.violations = [*self.wrong, *self.clients.wrong, *self._crashes(), *found.violations]
         return found
+
+    def _crashes(self) -> list[str]:
+        """Name the processes that a signal has ended which nobody had sent; note those that gave a reason."""
+        ends = self.parts.ends()
+        for name, code in ends:
+            if code > 0:
+                self.note(f"{name} gave up with code {code}")
+        return [f"{name} crashed: signal {-code}" for name, code in ends if code < 0]
 
     def _come_to_rest(self) -> None:
         if not until(lambda: self.clients.is_done, REST_SECONDS):
@@ -174,24 +204,13 @@ class Stage:
         return self.random.choice(children)
 
 
-RARE = frozenset(
-    {
-        "store.incarnation",
-        "outbox.send_again",
-        "store.pending",
-        "store.leased",
-        "store.payloads",
-        "store.forget",
-        "store.retain",
-    }
-)
-"""What is met by the embedded profile, with Redis, by cleaning once a minute, or where a broker has lost jobs:
-`tests/broker/test_failpoints.py` has them all."""
+EMBEDDED_ONLY = frozenset({"store.pending", "store.leased", "store.payloads"})
+"""What a process over Kafka never comes to."""
 
 
 def failpoints_with(action: str) -> list[str]:
-    """List the failpoints that a process over Kafka comes to under load, and that know an action."""
-    return [name for name, point in FAILPOINTS.items() if action in point.actions and name not in RARE]
+    """List the failpoints that a process over Kafka comes to, and that know an action."""
+    return [name for name, point in FAILPOINTS.items() if action in point.actions and name not in EMBEDDED_ONLY]
 
 
 def plays(fault: Callable[..., None], *arguments: Any, **named: Any) -> Callable[[Stage], None]:

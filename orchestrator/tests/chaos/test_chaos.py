@@ -7,13 +7,13 @@ from time import monotonic
 
 import pytest
 
-from orchestrator.adapters.failpoints.names import DELAY, DONE_THEN_ERROR, ERROR, FAILPOINTS
+from orchestrator.adapters.failpoints.names import ACTIONS, DELAY, DONE_THEN_ERROR, ERROR, FAILPOINTS
 from tests.chaos import faults
 from tests.chaos.checker import Verdict
 from tests.chaos.child import until
 from tests.chaos.installation import READY_SECONDS
-from tests.chaos.scenarios import CHECKS, scenarios
-from tests.chaos.stage import RARE, Stage
+from tests.chaos.scenarios import CHECKS, PLENTY, scenarios
+from tests.chaos.stage import EMBEDDED_ONLY, Setup, Stage, failpoints_with
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -23,7 +23,7 @@ FAULTY_RUNS = 40
 
 
 def test_processes_die_and_calls_fail_and_nothing_is_lost_or_done_twice(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, seed=1)
+    stage = Stage(tmp_path, 1, Setup(workers=1, http=1))
 
     def deaths(stage: Stage) -> None:
         for action, names in DEATHS:
@@ -36,7 +36,7 @@ def test_processes_die_and_calls_fail_and_nothing_is_lost_or_done_twice(tmp_path
         for place, (name, point) in enumerate(FAILPOINTS.items()):
             action = turns[place % len(turns)]
             if (
-                name not in RARE
+                name not in EMBEDDED_ONLY
                 and action.partition(":")[0] in point.actions
                 and not (name in CHECKS and action == ERROR)
             ):
@@ -52,7 +52,7 @@ def test_processes_die_and_calls_fail_and_nothing_is_lost_or_done_twice(tmp_path
 
 
 def test_every_part_dies_and_freezes_and_nothing_is_lost_or_done_twice(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, seed=2, repeats=0.2)
+    stage = Stage(tmp_path, 2, Setup(repeats=0.2))
 
     def parts(stage: Stage) -> None:
         stage.answered(10)
@@ -89,3 +89,13 @@ def quiet(verdict: Verdict) -> Verdict:
 def test_every_scenario_of_the_table_has_a_name_of_its_own() -> None:
     table = scenarios(10_000)
     assert len({one.name for one in table}) == len({one.title for one in table}) == len(table)
+
+
+def test_every_failpoint_is_played_with_every_action_that_it_knows() -> None:
+    played = {action: set(failpoints_with(action)) for action in ACTIONS}
+    for name, point in FAILPOINTS.items():
+        wanted = set() if name in EMBEDDED_ONLY else set(point.actions)
+        assert {action for action, names in played.items() if name in names} == wanted
+    scenarios_of = {"kill", "error", "delay", "doubt", "done-then-kill"}
+    assert scenarios_of <= {one.name for one in scenarios(1) if one.setup == PLENTY}
+    assert len(ACTIONS) == len(scenarios_of)

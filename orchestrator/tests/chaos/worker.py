@@ -1,4 +1,7 @@
-"""A worker with the SDK over Kafka, in a process of its own: ``python -m tests.chaos.worker NAME LEASE``."""
+"""A worker with the SDK in a process of its own: ``python -m tests.chaos.worker NAME LEASE SLOTS [URL]``.
+
+Over Kafka, or where there is an URL over HTTP.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,15 @@ from orchestrator.demo.lifeline import stop_with_parent
 from tests.chaos import kinds
 from tests.chaos.journal import FOLDER, Pen
 
-CONCURRENCY = 40
+WORK_SECONDS = {"slow": kinds.SLOW_SECONDS, "busy": kinds.BUSY_SECONDS}
 
 
 class Unlucky(Exception):
     """What a handler raises that is told to fail."""
 
 
-def main(name: str, lease: float) -> None:
-    """Serve until told to stop."""
+def main(name: str, lease: float, slots: int, url: str | None) -> None:
+    """Serve until told to stop: over HTTP where there is an URL."""
     stop_with_parent()
     pen = Pen(Path(os.environ[FOLDER]))
 
@@ -33,8 +36,8 @@ def main(name: str, lease: float) -> None:
         action = context.action
         if action == kinds.POISON:
             os.kill(os.getpid(), signal.SIGKILL)
-        if payload["kind"] == "slow" and action == "prepare":
-            await asyncio.sleep(kinds.SLOW_SECONDS)
+        if payload["kind"] in WORK_SECONDS and action == "prepare":
+            await asyncio.sleep(WORK_SECONDS[payload["kind"]])
         elif action == "wait":
             await asyncio.sleep(kinds.ENDLESS_SECONDS)
         if action == "fail" or (
@@ -47,15 +50,15 @@ def main(name: str, lease: float) -> None:
 
     worker = Worker(
         worker_id=f"{name}-{os.getpid()}",
-        concurrency=CONCURRENCY,
+        concurrency=slots,
         lease=lease,
         drain_timeout=5,
-        kafka={"session.timeout.ms": 6_000, "heartbeat.interval.ms": 500},
+        kafka={"session.timeout.ms": kinds.SESSION_SECONDS * 1_000, "heartbeat.interval.ms": 500},
     )
     for action in kinds.ACTIONS:
         worker.register(action, do)
-    worker.start()
+    worker.start(url)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), sys.argv[4] if len(sys.argv) > 4 else None)
