@@ -23,6 +23,12 @@ def own_cpu() -> float:
     return own.ru_utime + own.ru_stime
 
 
+def children_cpu() -> float:
+    """Give the CPU seconds of the processes that this one has started and that have ended."""
+    theirs = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return theirs.ru_utime + theirs.ru_stime
+
+
 def rss_of(pid: int) -> float:
     """Give the resident memory of a process in MiB."""
     return _kib(Path(f"/proc/{pid}/status"), "VmRSS") / KIB_PER_MIB

@@ -6,13 +6,16 @@ import argparse
 import asyncio
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from installation import HERE, Installation, installation
+import bare
+from cost import children_cpu
+from installation import HERE, Installation, Services, installation, services
 from load import Load
 from run import HOST, PAYLOAD, STEPS, define
 
@@ -106,10 +109,48 @@ def footprint(folder: Path, rounds: int) -> None:
             print(f"{done:9,} | " + " | ".join(f"{memory[name]:8,.0f}" for name in names), flush=True)
 
 
+def replicas(folder: Path, rounds: int) -> None:
+    """One, two and three servers: what each adds in cost on the same cores."""
+    print("\n## Servers over one installation, 1,000 runs in flight\n\nservers   | " + HEADER)
+    for servers in (1, 2, 3):
+        with installation(folder / str(servers), actions=STEPS, servers=servers) as at:
+            warm(at)
+            for _ in range(rounds):
+                print(f"{servers:9,} | {measure(at, 1_000, 15_000).row()}", flush=True)
+
+
+def floor(folder: Path, rounds: int) -> None:
+    """The same way with nothing around it, for a comparison on the same machine; see `bare.py`."""
+    print("\n## The floor: Kafka and PostgreSQL alone\n\nin flight | " + HEADER)
+    kinds = ((1_000, 20_000), (100, 8_000), (1, 1_000))
+    with services(folder) as at:
+        at.postgres.execute(bare.SCHEMA)
+        at.make_topics(bare.JOBS, bare.RESULTS, partitions=bare.PARTITIONS)
+        with at.process("worker", [sys.executable, bare.__file__, "worker", at.kafka.url]):
+            bare_row(at, 100, WARM_RUNS)
+            for _ in range(rounds):
+                for in_flight, total in kinds:
+                    print(f"{in_flight:9,} | {bare_row(at, in_flight, total).row()}", flush=True)
+
+
+def bare_row(at: Services, in_flight: int, total: int) -> Figures:
+    """Measure `bare.py` once."""
+    before, own = at.cpu(), children_cpu()
+    command = [sys.executable, bare.__file__, "orchestrator", at.kafka.url, at.postgres.url, str(in_flight), str(total)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    seconds, p50, p99 = map(float, printed.split())
+    thousands = total * STEPS / 1_000
+    cpu = {name: (after - before[name]) / thousands for name, after in at.cpu().items()}
+    cpu["server"] = (children_cpu() - own) / thousands
+    return Figures(total * STEPS / seconds, dict.fromkeys(COLUMNS, 0.0) | cpu, p50 * 1_000, p99 * 1_000)
+
+
 PARTS: dict[str, Callable[[Path, int], None]] = {
     "throughput": throughput,
     "latency": latency,
     "footprint": footprint,
+    "replicas": replicas,
+    "floor": floor,
 }
 
 

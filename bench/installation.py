@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from cost import cpu_of, own_cpu, shared_memory_of
 from run import until_ready
 
@@ -76,6 +78,45 @@ class Installation:
         time.sleep(SETTLE_SECONDS)
         transactions, flushes, wal_bytes = map(int, self.postgres.execute(_COUNTED).split("|"))
         return Counts(transactions, flushes, wal_bytes, _records(self.kafka.url), _segments(self.kafka.port))
+
+
+@dataclass(frozen=True)
+class Services:
+    """Kafka and PostgreSQL by themselves, and what else was started beside them."""
+
+    kafka: Kafka
+    postgres: Postgres
+    folder: Path
+    _pids: dict[str, list[int]]
+
+    def cpu(self) -> dict[str, float]:
+        """Give the CPU seconds spent so far, by part."""
+        return {name: sum(map(cpu_of, _families(pids))) for name, pids in self._pids.items()}
+
+    def make_topics(self, *names: str, partitions: int) -> None:
+        """Make topics, and see them made."""
+        admin = AdminClient({"bootstrap.servers": self.kafka.url})
+        for made in admin.create_topics([NewTopic(name, partitions, 1) for name in names]).values():
+            made.result(ASK_SECONDS_MAX)
+
+    @contextlib.contextmanager
+    def process(self, name: str, command: list[str]) -> Iterator[None]:
+        """Run a process beside them, and count it under a name."""
+        with _process(command, self.folder / f"{name}.log", {}) as process:
+            self._pids[name] = [process.pid]
+            yield
+
+
+@contextlib.contextmanager
+def services(folder: Path) -> Iterator[Services]:
+    """Start Kafka and PostgreSQL, and stop them when the block ends."""
+    packages.install()
+    kafka.install()
+    ports = {name: free_port() for name in ("KAFKA_PORT", "POSTGRES_PORT", "REDIS_PORT", "PORT")}
+    broker, database, _ = Settings(folder, ports, native=True).services()
+    with broker.running(), database.running():
+        pids = {one.name: [] if one.pid is None else [one.pid] for one in (broker, database)}
+        yield Services(broker, database, folder, pids)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from orchestrator.app.gateway import Gateway
 from orchestrator.app.incoming import Incoming
 from orchestrator.app.lease import Leases
 from orchestrator.app.outgoing import LETTER_AFTER, Outgoing, resend_after
-from orchestrator.app.pipeline import REST_SECONDS, Pipeline, Point
+from orchestrator.app.pipeline import Pipeline, Point
 from orchestrator.app.plans import Plans
 from orchestrator.app.readiness import Probe, Readiness
 from orchestrator.app.roll import Roll
@@ -112,8 +112,6 @@ class Life:
             self.pipeline = Pipeline(
                 store, plans, clock, chance, limits, broker_world, reach, resend_after(limits), LETTER_AFTER
             )
-            self.pipeline.rest_seconds = REST_SECONDS
-            self.pipeline.overlaps = True
             signs = Signs(route.outbox, self.pipeline, clock)
             if Role.ENGINE in route.roles:
                 self.incoming = Incoming(route.broker, signs, self.pipeline, limits)

@@ -122,10 +122,10 @@ class Pipeline:
         """How long a broker has to acknowledge what it is handed; None without a broker."""
         self._letter_after = letter_after
         """How long the record of a dead letter is this process's to write; None without a broker."""
-        self.rest_seconds = 0.0
+        self.rest_seconds = 0.0 if resend_after is None else REST_SECONDS
         """How long it rests after a large batch."""
-        self.overlaps = False
-        """Whether a second transaction may be under way while one waits for the store."""
+        self.overlaps = resend_after is not None
+        """Whether a second transaction may be under way while one waits; the stores beside a broker take two."""
         self._waiting: deque[_Waiting] = deque()
         self._weight = 0
         """How many reports and other requests wait."""
