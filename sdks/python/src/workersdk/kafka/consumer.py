@@ -231,9 +231,9 @@ class ActionConsumer:
         if self._full_since == 0.0:
             self._full_since = now
         # Only a record that waits shows that others could do something. Where so many wait that none is read any more,
-        # nobody knows what is behind them.
-        is_waited = bool(self._pending) or self._reader.is_full
-        if is_waited and now >= self._full_since + self._shed_after and self._partitions.has_others():
+        # and none is started, nobody knows what is behind them.
+        since = self._full_since if self._pending else self._reader.full_since
+        if since and now >= since + self._shed_after and self._partitions.has_others():
             self._give_away(now)
         elif self._pending:
             self._slots.wait_free(self, SERVE_EVERY_S)

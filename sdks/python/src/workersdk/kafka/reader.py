@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -72,6 +73,7 @@ class Reader:
         self._told: set[int] = set()
         self._is_stopping = False
         self._is_at_rest = False
+        self._started_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="workersdk-jobs", daemon=True)
 
     def start(self) -> None:
@@ -133,9 +135,19 @@ class Reader:
             waiting = [job.size for share in self._shares.values() for job in share.pending]
             return len(waiting) >= WAITING_MAX or sum(waiting) >= WAITING_BYTES_MAX
 
-    def made_room(self) -> None:
-        """Jobs wait no more."""
+    @property
+    def full_since(self) -> float:
+        """Since when so many jobs wait that nothing is read, and none of this worker's was started; 0.0 when not so.
+
+        A moment on the monotonic clock. A worker that is busy and goes on is not stuck, however many wait.
+        """
         with self.lock:
+            return self._started_at if self.is_full else 0.0
+
+    def made_room(self) -> None:
+        """Jobs wait no more: they were started, or are others' now."""
+        with self.lock:
+            self._started_at = time.monotonic()
             self._room.notify_all()
 
     # ------------------------------------------------------------ on the thread
