@@ -11,6 +11,11 @@ from tests.chaos import faults, kinds
 from tests.chaos.kinds import Kind
 from tests.chaos.stage import Setup, Stage, failpoints_with, plays
 
+PILLS: Final = (120, 121)
+"""The numbers of the runs that kill their worker: two at once, among neighbours."""
+POISONED: Final[tuple[Kind, ...]] = tuple(
+    "poison" if number in PILLS else ("plain", "busy")[number % 2] for number in range(20_000)
+)
 POISON_LEASE_SECONDS: Final = 10.0
 """Longer than a group takes to notice that a member has died, as it is by default."""
 POISON_SLOTS: Final = 10
@@ -96,9 +101,9 @@ def scenarios(runs: int) -> list[Scenario]:
             Scenario(
                 name,
                 f"poison pill that kills its worker, among busy neighbours: {whose}",
-                plays(faults.poison, len(pills)),
+                plays(faults.poison, len(PILLS)),
                 per_second=24,
-                mix=_poisoned(*pills),
+                mix=POISONED,
                 setup=Setup(
                     lost_attempts_max=3,
                     slots=POISON_SLOTS,
@@ -107,11 +112,10 @@ def scenarios(runs: int) -> list[Scenario]:
                     http=http,
                 ),
             )
-            for name, whose, workers, http, pills in (
-                # Over Kafka one after the other: a group stands still for a session when one of its workers has died.
-                ("poison", "workers over Kafka", 2, 0, (120, 2_400)),
-                ("poison-http", "workers over HTTP", 0, 2, (120, 121)),
-                ("poison-both", "workers over Kafka and over HTTP", 2, 2, (120, 2_400)),
+            for name, whose, workers, http in (
+                ("poison", "workers over Kafka", 2, 0),
+                ("poison-http", "workers over HTTP", 0, 2),
+                ("poison-both", "workers over Kafka and over HTTP", 2, 2),
             )
         ),
         Scenario(
@@ -123,11 +127,6 @@ def scenarios(runs: int) -> list[Scenario]:
             setup=Setup(replicas=3, workers=2, http=2, with_redis=True),
         ),
     ]
-
-
-def _poisoned(*pills: int) -> tuple[Kind, ...]:
-    """Give the kinds of runs where those with these numbers kill their worker, among neighbours."""
-    return tuple("poison" if number in pills else ("plain", "busy")[number % 2] for number in range(20_000))
 
 
 def _errors(stage: Stage) -> None:
