@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import asyncpg
+import pytest
 
 from orchestrator.adapters.postgres.database import Database
 from orchestrator.adapters.postgres.queries import PostgresQueries
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.adapters.system import SystemChance, SystemClock
 from orchestrator.app.command import Define, Record, Trigger
-from orchestrator.app.pipeline import PLENTY, Pipeline
+from orchestrator.app.pipeline import PLENTY, Pipeline, Point
 from orchestrator.app.plans import Plans
 from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.definition import StepDefinition, WorkflowDefinition, digest
+from orchestrator.model.errors import Unavailable
 from orchestrator.model.job import Job, Rejection, Report
 from orchestrator.model.json import Json
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
 from orchestrator.model.status import RunStatus
 from orchestrator.ports.queries import RunFilter
+from tests.app.stage import ProcessDied
 from tests.ports.places import PostgresDatabase
 
 
@@ -54,9 +58,14 @@ class Process:
     def __init__(self, database: Database) -> None:
         self.queries = PostgresQueries(database)
         self.outside = Outside()
+        self.dies_at: Point | None = None
         self.pipeline = Pipeline(
-            PostgresStore(database), Plans(), SystemClock(), SystemChance(), Limits(), self.outside
+            PostgresStore(database), Plans(), SystemClock(), SystemChance(), Limits(), self.outside, self._reach
         )
+
+    def _reach(self, point: Point) -> None:
+        if point == self.dies_at:
+            raise ProcessDied
 
 
 @asynccontextmanager
@@ -176,32 +185,55 @@ async def test_one_result_in_two_processes_at_once_is_recorded_once(postgres: Po
         assert {record.status for record in records} == {RunStatus.COMPLETED}
 
 
-async def test_what_is_plenty_does_not_wait_for_a_transaction_that_waits(postgres: PostgresDatabase) -> None:
+@asynccontextmanager
+async def held_up(postgres: PostgresDatabase) -> AsyncIterator[tuple[Process, asyncio.Task[None], asyncio.Future[Any]]]:
+    """A pipeline that overlaps, its service, and a request whose transaction waits for the block's end."""
     async with two_processes(postgres) as (_, two):
         await two.pipeline.submit(define())
         held = (await two.pipeline.submit(Trigger("flow", Json(b"1")))).run_id
-        database = await Database.open(postgres.url)
-        process = Process(database)
-        process.pipeline.overlaps = True
-        service = asyncio.create_task(process.pipeline.run())
-        holder = await asyncpg.connect(postgres.url)
-        try:
-            async with holder.transaction():
-                await holder.execute("SELECT 1 FROM runs WHERE run_id = $1 FOR UPDATE", held)
-                report = Report(run_id=held, step=0, attempt=1, outcome="completed", result=Json(b"0"))
-                waiting = process.pipeline.submit(Record([report]))
-                while process.pipeline.waiting:
-                    await asyncio.sleep(0)
-                few = [process.pipeline.submit(Trigger("flow", Json(b"1"))) for _ in range(PLENTY - 1)]
-                done, _ = await asyncio.wait(few, timeout=0.1)
-                assert not done
-                last = process.pipeline.submit(Trigger("flow", Json(b"1")))
-                await asyncio.gather(*few, last)
-                assert not waiting.done()
-            assert await waiting == [None]
-            process.pipeline.close()
+    database = await Database.open(postgres.url)
+    process = Process(database)
+    process.pipeline.overlaps = True
+    service = asyncio.create_task(process.pipeline.run())
+    holder = await asyncpg.connect(postgres.url)
+    try:
+        async with holder.transaction():
+            await holder.execute("SELECT 1 FROM runs WHERE run_id = $1 FOR UPDATE", held)
+            report = Report(run_id=held, step=0, attempt=1, outcome="completed", result=Json(b"0"))
+            waiting = process.pipeline.submit(Record([report]))
+            while process.pipeline.waiting:
+                await asyncio.sleep(0)
+            yield process, service, waiting
+        process.pipeline.close()
+        await asyncio.wait([service])
+    finally:
+        service.cancel()
+        await holder.close()
+        await database.close()
+
+
+async def test_what_is_plenty_does_not_wait_for_a_transaction_that_waits(postgres: PostgresDatabase) -> None:
+    async with held_up(postgres) as (process, service, waiting):
+        few = [process.pipeline.submit(Trigger("flow", Json(b"1"))) for _ in range(PLENTY - 1)]
+        done, _ = await asyncio.wait(few, timeout=0.1)
+        assert not done
+        last = process.pipeline.submit(Trigger("flow", Json(b"1")))
+        await asyncio.gather(*few, last)
+        assert not waiting.done()
+    assert await waiting == [None]
+    await service
+
+
+async def test_a_pipeline_whose_second_transaction_dies_ends_and_answers_all_who_wait(
+    postgres: PostgresDatabase,
+) -> None:
+    async with held_up(postgres) as (process, service, waiting):
+        process.dies_at = "batch.written"
+        plenty = [process.pipeline.submit(Trigger("flow", Json(b"1"))) for _ in range(PLENTY)]
+        answers = await asyncio.wait_for(asyncio.gather(waiting, *plenty, return_exceptions=True), 10)
+        assert {type(answer) for answer in answers} == {Unavailable}
+        with pytest.raises(BaseExceptionGroup) as died:
             await service
-        finally:
-            service.cancel()
-            await holder.close()
-            await database.close()
+        assert died.group_contains(ProcessDied)
+        with pytest.raises(Unavailable):
+            await process.pipeline.submit(Trigger("flow", Json(b"1")))

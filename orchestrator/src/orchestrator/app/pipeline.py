@@ -187,29 +187,31 @@ class Pipeline:
         Idle, a request is processed at once. Busy, a transaction costs more than a short wait for company: when others
         arrived while a batch was processed, the next one gathers first. With a broker it does so after each large one.
         """
-        beside = asyncio.create_task(self._run_beside()) if self.overlaps else None
         try:
-            while not (self._closed and not self._waiting):
-                await self._arrived.wait()
-                self._arrived.clear()
-                while self._waiting:
-                    await self.run_once()
-                    # Let those in that the loop has received meanwhile.
-                    await asyncio.sleep(0)
-                    rest = max(self.rest, GATHER_SECONDS if self._waiting else 0.0)
-                    if rest and not self._closed:
-                        await asyncio.sleep(rest)
-            if beside is not None:
-                await beside
+            # The death of either is that of both: what ends here is noticed, and the process with it.
+            async with asyncio.TaskGroup() as turns:
+                if self.overlaps:
+                    turns.create_task(self._run_beside(), name="pipeline beside")
+                await self._run_in_turn()
         finally:
             # Whatever ended it: nobody waits for an answer that never comes.
             self._closed = True
-            if beside is not None:
-                beside.cancel()
             _stop(self._waiting)
 
+    async def _run_in_turn(self) -> None:
+        while not (self._closed and not self._waiting):
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._waiting:
+                await self.run_once()
+                # Let those in that the loop has received meanwhile.
+                await asyncio.sleep(0)
+                rest = max(self.rest, GATHER_SECONDS if self._waiting else 0.0)
+                if rest and not self._closed:
+                    await asyncio.sleep(rest)
+
     async def _run_beside(self) -> None:
-        """Process what becomes plenty while another transaction waits for the store; its own turn comes to `run`."""
+        """Process what becomes plenty while another transaction waits for the store; the other has its own turn."""
         while not self._closed:
             await self._plenty.wait()
             self._plenty.clear()
