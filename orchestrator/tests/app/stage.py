@@ -186,6 +186,10 @@ class Stage:
         found = self.database.reader.execute("SELECT run_id FROM runs ORDER BY seq")
         return [run_id for (run_id,) in found]
 
+    def keys(self) -> list[str]:
+        """List the keys that are remembered."""
+        return [key for (key,) in self.database.reader.execute("SELECT key FROM idempotency ORDER BY key")]
+
     # --- workers -----------------------------------------------------------------------------------------------------
 
     def register(self, worker_id: str, *actions: str, lease: float | None = None) -> None:

@@ -236,7 +236,7 @@ async def test_runs_are_kept_for_ever_when_nothing_else_is_said() -> None:
         await stage.define("calm")
         await stage.trigger()
         await drained(stage)
-        await stage.wait(3 * timers.CLEAN_SECONDS)
+        await stage.wait(3 * stage.limits.cleaning_seconds)
         assert len(await stage.runs()) == 1
 
 
@@ -251,7 +251,20 @@ async def test_runs_that_were_kept_long_enough_are_removed_and_open_ones_are_not
             await stage.trigger()
         await drained(stage)
         open_run = await stage.trigger()
-        await stage.wait(timers.CLEAN_SECONDS + 1)
+        await stage.wait(stage.limits.cleaning_seconds + 1)
         assert len(await stage.runs()) == 6
-        await stage.wait(timers.CLEAN_SECONDS + 1)
+        await stage.wait(stage.limits.cleaning_seconds + 1)
         assert await stage.runs() == [open_run]
+
+
+async def test_keys_that_have_expired_are_removed_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timers, "FORGET_MAX", 2)
+    async with make_stage(idempotency_seconds=100, cleaning_seconds=20) as stage:
+        await stage.define("calm")
+        for number in range(5):
+            await stage.trigger(key=f"key-{number}")
+        await stage.wait(90)
+        last = await stage.trigger(key="key-5")
+        await stage.wait(31)
+        assert stage.keys() == ["key-5"]
+        assert await stage.trigger(key="key-5") == last

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.adapters.failpoints.armed import Failpoints
 from orchestrator.adapters.failpoints.names import FAILPOINTS
-from orchestrator.app import broker_leases, timers
+from orchestrator.app import broker_leases
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.bootstrap import open_orchestrator
 from orchestrator.model.limits import Limits
@@ -45,7 +45,6 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Failpoints]:
 async def test_every_failpoint_is_met(
     site: Site, real: Real, raw: RawWorker, opened: list[Failpoints], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timers, "CLEAN_SECONDS", 0.2)
     monkeypatch.setattr(broker_leases, "WATCH_SECONDS", 0.1)
     monkeypatch.setattr(broker_leases, "LOST_SECONDS", 0.2)
 
@@ -71,7 +70,7 @@ async def test_every_failpoint_is_met(
         redis=real.redis(),
         redis_prefix=site.prefix,
         failpoints=ARMED + FAILING,
-        limits=Limits(runs_kept_seconds=3_600),
+        limits=Limits(runs_kept_seconds=3_600, cleaning_seconds=0.2),
     )
     async with open_orchestrator(settings) as orchestrator, open_orchestrator(settings) as other:
         await _live(orchestrator, site, raw)

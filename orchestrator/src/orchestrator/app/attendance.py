@@ -37,8 +37,6 @@ LEASE_MIN: Final = 5 * MICROS
 """The shortest time that a word is good for; a worker whose lease is shorter is listed elsewhere for so long."""
 TOLD_MAX: Final = 1_000
 """Workers told of at a time."""
-CLEAN_SECONDS: Final = 60.0
-"""How often workers that went away long ago are removed from the list."""
 _PARTS: Final = 4
 """A word is told again when so many times less than it was good for has gone by."""
 
@@ -135,7 +133,7 @@ class Attendance:
             for worker_id, known in self._known.items()
             if known.status(now_on) is not WorkerStatus.GONE
         }
-        if now_on - self._cleaned_on > CLEAN_SECONDS * MICROS:
+        if now_on - self._cleaned_on > self._limits.cleaning_seconds * MICROS:
             self._cleaned_on = now_on
             await perform(self._duties, Duty.CLEANING, self._forget)
 

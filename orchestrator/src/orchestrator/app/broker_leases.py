@@ -122,8 +122,7 @@ class BrokerLeases:
                 until = now + row.timeout
             direct = Direct(row.run_id, start, details=row.details, lease_until=until)
             starts.append(self._pipeline.submit(direct, refusable=False))
-        for answer in starts:
-            await answer
+        await asyncio.gather(*starts)
 
     async def _find_lost(self) -> None:
         """Send jobs again that the broker acknowledged and has no more, as after a crash that took the end of its log.
@@ -147,9 +146,7 @@ class BrokerLeases:
         """End attempts that have timed out and, where silence means something, those of silent workers."""
         rows = await self._outbox.expired(self._clock.now(), LIMIT)
         rows = [row for row in rows if silent or self._has_timed_out(row)]
-        endings = [self._pipeline.submit(self._ending(row), refusable=False) for row in rows]
-        for ending in endings:
-            await ending
+        await asyncio.gather(*(self._pipeline.submit(self._ending(row), refusable=False) for row in rows))
 
     def _has_timed_out(self, row: JobRow) -> bool:
         if row.timeout is None or row.started_at is None:

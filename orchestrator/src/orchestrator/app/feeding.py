@@ -183,8 +183,7 @@ class Feeding:
             for lease, ending in endings
             for direct in (start_of(lease), ending)
         ]
-        for answer in answers:
-            await answer
+        await asyncio.gather(*answers)
         for lease, _ in endings:
             # Nothing else ends a lease of an attempt that was over before.
             self._gateway.take_back(lease.job.run_id, lease.job.step, lease.job.attempt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from orchestrator.app.command import Direct
@@ -27,8 +28,9 @@ class Signs:
         """
         renewed = await self._outbox.renew(beats, self._clock.now())
         unknown = [beat for beat, known in zip(beats, renewed, strict=True) if not known]
-        starts = [self._pipeline.submit(self._start_of(beat), refusable=False) for beat in unknown]
-        refused = [beat for beat, start in zip(unknown, starts, strict=True) if await start is not True]
+        submit = self._pipeline.submit
+        starts = await asyncio.gather(*(submit(self._start_of(beat), refusable=False) for beat in unknown))
+        refused = [beat for beat, start in zip(unknown, starts, strict=True) if start is not True]
         # Somebody else may have recorded the start meanwhile, without a name: then the attempt is this worker's.
         again = await self._outbox.renew(refused, self._clock.now()) if refused else []
         return [beat for beat, known in zip(refused, again, strict=True) if not known]

@@ -39,10 +39,9 @@ SWEEP_MAX: Final = 100
 """Rows, with their payloads, read in one step of the sweep."""
 _BEGIN: Final = (0, 0)
 """Where a sweep begins."""
-CLEAN_SECONDS: Final = 60
-"""How often expired keys, gone workers and runs that were kept long enough are removed."""
+FORGET_MAX: Final = 1_000
 RETAIN_MAX: Final = 200
-"""Runs removed in one look: little enough to hold nobody up. While there are more, every tick takes as many."""
+"""Keys and runs removed in one look: little enough to hold nobody up. While there are more, a tick takes as many."""
 
 
 class Timers:
@@ -75,6 +74,8 @@ class Timers:
         """What of all this is this process's; leases of its own gateway are always."""
         self._place = _BEGIN
         self._cleaned_on = clock.monotonic()
+        self._forgetting = False
+        """Whether there may be keys that have expired."""
         self._retaining = False
         """Whether there may be runs that were kept long enough."""
 
@@ -99,10 +100,13 @@ class Timers:
         await perform(self.duties, Duty.TIMERS, self._fire)
         if self.keeps_leases and (self._gateway.overflowed or self._place != _BEGIN):
             await self._sweep()
-        if self._clock.monotonic() - self._cleaned_on > CLEAN_SECONDS * MICROS:
+        if self._clock.monotonic() - self._cleaned_on > self._limits.cleaning_seconds * MICROS:
             self._cleaned_on = self._clock.monotonic()
             self._gateway.workers.forget(self._cleaned_on)
-            await perform(self.duties, Duty.CLEANING, self._forget)
+            self._forgetting = True
+            self._retaining = self._limits.runs_kept_seconds > 0
+        if self._forgetting:
+            self._forgetting = await perform(self.duties, Duty.CLEANING, self._forget) and self._forgetting
         if self._retaining:
             self._retaining = await perform(self.duties, Duty.CLEANING, self._retain) and self._retaining
 
@@ -110,9 +114,8 @@ class Timers:
         await self._settle(await self._due())
 
     async def _forget(self) -> None:
-        """Remove keys that have expired, and begin to remove runs."""
-        await self._store.forget(self._clock.now(), DUE_MAX)
-        self._retaining = self._limits.runs_kept_seconds > 0
+        """Remove keys that have expired, a few at a time."""
+        self._forgetting = await self._store.forget(self._clock.now(), FORGET_MAX) == FORGET_MAX
 
     async def _retain(self) -> None:
         """Remove runs that were kept long enough, a few at a time."""

@@ -152,3 +152,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How long a run is kept after its end, with its history; 0 keeps every run for ever. A run with an open dead
     letter stays until that is settled. Best no shorter than ``idempotency_seconds``: a key may outlive its run
     otherwise."""
+    cleaning_seconds: Seconds = 60.0
+    """How often keys, runs and workers are looked for that were kept long enough; all there are then go, a few at a
+    time."""
