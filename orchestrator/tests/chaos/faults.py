@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from orchestrator.adapters.kafka.config import GROUP
 from stack.service import HOST
 from tests.chaos.child import Child, until
-from tests.chaos.installation import READY_SECONDS
+from tests.chaos.installation import READY_SECONDS, status_of
 from tests.chaos.journal import Journal
 from tests.chaos.poison import effects_of
 from tests.chaos.stage import Stage, failpoints_with
@@ -26,9 +26,8 @@ REACH_SECONDS = 25.0
 """How long a process may take to come to its failpoint before another one is given it: who has a duty comes to points
 that others do not."""
 TRIES_MAX = 6
-CLEANING_SECONDS = 200.0
-"""The same for what is done once a minute, by one process."""
-CLEANING = ("store.forget", "store.retain")
+RARE_SECONDS = 90.0
+"""How long all processes together may take to come to what they do not come to while every call fails."""
 OFTEN = (
     *("batch.", "transaction.", "broker.send", "results.", "heartbeats.", "store.due", "outbox.unsent"),
     *("feed.", "duties.", "hints."),
@@ -46,6 +45,10 @@ COMPANY = {"duties.give_up": "store.due=error@3n"}
 """What has to fail so that a process comes to a failpoint."""
 PROVOKE_SECONDS = 2.0
 LOST_BEYOND = 1_000_000
+REFUSED = "the store takes nothing"
+"""What the log says of a batch that the database has refused."""
+REFUSED_SECONDS = 3.0
+"""How long it may take until each replica had something refused; one that is about to start or to die has nothing."""
 
 
 # --- failpoints -----------------------------------------------------------------------------------------------------
@@ -55,35 +58,37 @@ def each_failpoint_once(stage: Stage, action: str, names: list[str] | None = Non
     """Let a process die at each failpoint: two replicas walk over them, armed with the next when they are back."""
     waiting = deque(failpoints_with(action) if names is None else names)
     tries: dict[str, int] = {}
-    armed: dict[str, tuple[str, float]] = {}
+    armed: dict[str, tuple[str, float, int]] = {}
+    """By replica: its failpoint, until when it is waited for, and how often it had acted before."""
     replicas = {replica.name: replica for replica in stage.parts.replicas[:2]}
     provoked_on = monotonic()
     while waiting or armed:
         if monotonic() > provoked_on + PROVOKE_SECONDS:
             provoked_on = monotonic()
-            _provoke(stage, [name for name, _ in armed.values()])
+            _provoke(stage, [name for name, *_ in armed.values()])
         for replica in replicas.values():
             if replica.name in armed:
-                name, deadline = armed[replica.name]
+                name, deadline, before = armed[replica.name]
                 if replica.is_alive and monotonic() < deadline:
                     continue
                 del armed[replica.name]
-                is_met = not replica.is_alive
                 replica.stop()
-                if is_met:
+                if stage.met()[name] > before:
                     stage.note(f"{action} at a failpoint")
                 else:
                     tries[name] = tries.get(name, 0) + 1
                     if tries[name] < TRIES_MAX:
                         waiting.append(name)
                     else:
-                        stage.wrong.append(f"no process came to {name} within {_reach(name):g} s, {TRIES_MAX} times")
+                        stage.wrong.append(f"no process came to {name} within {REACH_SECONDS:g} s, {TRIES_MAX} times")
             else:
                 replica.stop()
             if waiting:
-                armed[replica.name] = (waiting[0], monotonic() + _reach(waiting.popleft()))
-                _arm(stage, replica, armed[replica.name][0], action)
+                name = waiting.popleft()
+                armed[replica.name] = (name, monotonic() + REACH_SECONDS, stage.met()[name])
+                _arm(stage, replica, name, action)
         sleep(0.05)
+    _provoke(stage, ())
 
 
 def _arm(stage: Stage, replica: Child, name: str, action: str) -> None:
@@ -93,19 +98,47 @@ def _arm(stage: Stage, replica: Child, name: str, action: str) -> None:
     stage.parts.replica(replica.name, text).is_kept = False
 
 
-def _reach(name: str) -> float:
-    return CLEANING_SECONDS if name in CLEANING else REACH_SECONDS
-
-
 def _provoke(stage: Stage, names: Iterable[str]) -> None:
-    """Do what makes processes come to failpoints that nothing in the load leads to."""
-    if "outbox.send_again" in names:
+    """Do what makes processes come to failpoints that nothing in the load leads to; what was begun for others ends."""
+    is_to_lose = "outbox.send_again" in names
+    for worker in stage.parts.workers:
+        if worker.name.startswith("foreign"):
+            # A job that waits long enough for its worker to be missed.
+            (worker.freeze if is_to_lose else worker.thaw)()
+    if is_to_lose:
         # As after a crash of the broker that took the end of its log.
         lost = f'UPDATE jobs SET "offset" = {LOST_BEYOND} WHERE state = \'sent\' AND "offset" < {LOST_BEYOND}'
         stage.parts.postgres.execute(lost)
     if "feed.take_alone" in names:
         # What was lost with its worker runs alone.
         stage.one_of([worker for worker in stage.parts.workers if worker.name.startswith("http")]).kill()
+    if "store.try_write" in names:
+        _refuse_writes(stage)
+
+
+def _refuse_writes(stage: Stage) -> None:
+    """Let the database take nothing until each replica has seen it; then ask each how it is: it tries a write."""
+    before = {replica.name: _refused(replica) for replica in stage.parts.replicas}
+    stage.note("PostgreSQL read-only for a moment")
+    _set_read_only(stage, "SET default_transaction_read_only = on")
+    try:
+        until(
+            lambda: all(_refused(one) > before[one.name] for one in stage.parts.replicas if one.is_alive),
+            REFUSED_SECONDS,
+        )
+    finally:
+        _set_read_only(stage, "RESET default_transaction_read_only")
+    for replica in stage.parts.replicas:
+        status_of(stage.parts.port_of(replica))
+
+
+def _refused(replica: Child) -> int:
+    return replica.said().count(REFUSED)
+
+
+def _set_read_only(stage: Stage, what: str) -> None:
+    stage.parts.postgres.execute(f"ALTER SYSTEM {what}")
+    stage.parts.postgres.execute("SELECT pg_reload_conf()")
 
 
 def each_failpoint_often(stage: Stage, action: str, seconds: float, names: list[str] | None = None) -> None:
@@ -118,11 +151,12 @@ def each_failpoint_often(stage: Stage, action: str, seconds: float, names: list[
     if rest := [name for name in chosen if not stage.met()[name]]:
         # What comes after calls that fail is seldom come to while all of them do.
         arm_all(stage, dict.fromkeys(rest, action), times="1")
-        until(lambda: _are_met(stage, rest), seconds + CLEANING_SECONDS, look=PROVOKE_SECONDS)
+        until(lambda: _are_met(stage, rest), RARE_SECONDS, look=PROVOKE_SECONDS)
+        _provoke(stage, ())
     met = stage.met()
     stage.note(f"{kind} at a failpoint", sum(met[name] for name in chosen))
     if unmet := [name for name in chosen if not met[name]]:
-        stage.wrong.append(f"no process came to {unmet} within {seconds + CLEANING_SECONDS:g} s")
+        stage.wrong.append(f"no process came to {unmet} within {RARE_SECONDS:g} s of nothing else")
 
 
 def _are_met(stage: Stage, names: list[str]) -> bool:

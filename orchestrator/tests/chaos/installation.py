@@ -28,6 +28,8 @@ SLOTS = 40
 """Jobs that a worker has in hand at most."""
 PARTITIONS = 6
 KEPT_SECONDS = 86_400
+CLEANING_SECONDS = 5
+"""So often that a process comes to it while it is armed."""
 
 
 OPEN: list[Installation] = []
@@ -114,6 +116,7 @@ class Installation:
             "ORCHESTRATOR_LOST_ATTEMPTS_MAX": str(self._lost_attempts_max),
             # So long that no run goes, and that it is looked for such as could.
             "ORCHESTRATOR_RUNS_KEPT_SECONDS": str(KEPT_SECONDS),
+            "ORCHESTRATOR_CLEANING_SECONDS": str(CLEANING_SECONDS),
         }
         child.start()
         return child
