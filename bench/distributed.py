@@ -19,7 +19,9 @@ from installation import HERE, Installation, Services, installation, services
 from load import Load
 from run import HOST, PAYLOAD, STEPS, define
 
-WARM_RUNS = 3_000
+WARM = ((1_000, 20_000), (100, 2_000))
+"""Runs in flight, and how many, before anything is measured. The broker's compiler works through the first hundred
+thousand steps, and takes as much as the broker itself; a service that runs for days does not pay for it."""
 COLUMNS = ("server", "worker", "client", "kafka", "postgres", "redis")
 HEADER = "steps/s  | CPU-s/1k | " + " | ".join(f"{name:>8}" for name in COLUMNS) + " | p50 ms   | p99 ms"
 COUNTED = "transactions | flushes | WAL bytes | records | Kafka requests"
@@ -66,7 +68,8 @@ def counted(at: Installation, in_flight: int, total: int) -> str:
 def warm(at: Installation) -> None:
     """Define the workflow, and let every part get used to it."""
     asyncio.run(define(at.ports[0], "bench", STEPS))
-    measure(at, 100, WARM_RUNS)
+    for in_flight, total in WARM:
+        measure(at, in_flight, total)
 
 
 def throughput(folder: Path, rounds: int) -> None:
@@ -127,7 +130,8 @@ def floor(folder: Path, rounds: int) -> None:
         at.postgres.execute(bare.SCHEMA)
         at.make_topics(bare.JOBS, bare.RESULTS, partitions=bare.PARTITIONS)
         with at.process("worker", [sys.executable, bare.__file__, "worker", at.kafka.url]):
-            bare_row(at, 100, WARM_RUNS)
+            for in_flight, total in WARM:
+                bare_row(at, in_flight, total)
             for _ in range(rounds):
                 for in_flight, total in kinds:
                     print(f"{in_flight:9,} | {bare_row(at, in_flight, total).row()}", flush=True)

@@ -7,6 +7,7 @@ import logging
 import zlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from operator import add
 from time import monotonic
 
@@ -104,45 +105,13 @@ class KafkaBroker:
         on_failed: Callable[[list[Job]], None],
     ) -> None:
         """See `ports.broker.Broker.send`."""
-        waiting = len(jobs)
-        sent: list[Sent] = []
-        refused: list[Refused] = []
-        failed: list[Job] = []
-        reason = ""
+        burst = _Burst(len(jobs), on_sent, on_refused, on_failed)
         routes, shared = self._config.routes, self._topics.jobs
-
-        def acknowledged(job: Job, topic: str, partition: int, offset: int, fault: Fault | None) -> None:
-            nonlocal waiting, reason
-            waiting -= 1
-            if fault is None and offset < 0:
-                # Acknowledged as one that was there before; where, nobody says.
-                failed.append(job)
-                reason = "acknowledged without an offset"
-            elif fault is None:
-                sent.append(Sent(job.run_id, job.step, job.attempt, partition, offset, topic))
-            elif fault.is_final:
-                refused.append(Refused(job.run_id, job.step, job.attempt, fault.reason))
-            else:
-                failed.append(job)
-                reason = fault.reason
-            if waiting:
-                return
-            if failed:
-                _log.warning("kafka: %d jobs were not sent, and will be again: %s", len(failed), reason)
-                on_failed(failed)
-            if refused:
-                on_refused(refused)
-            if sent:
-                on_sent(sent)
-
         for job in jobs:
             topic = routes.get(job.action, "")
             name = topic or shared
             partition = self._spread(name).choose(job.action)
-
-            def answered(partition: int, offset: int, fault: Fault | None, job: Job = job, topic: str = topic) -> None:
-                acknowledged(job, topic, partition, offset, fault)
-
+            answered = partial(burst.answered, job, topic)
             fault = self._records.send(name, job.run_id.encode(), job_value(job), job_headers(job), answered, partition)
             if fault is not None:
                 answered(-1, -1, fault)
@@ -234,6 +203,52 @@ class KafkaBroker:
             self._topics.dead_letters, copy.key, copy.value, copy.headers, acknowledged, partition
         )
         return fault or await answer
+
+
+class _Burst:
+    """Jobs that were handed over together, and who is told of all of them at once."""
+
+    def __init__(
+        self,
+        size: int,
+        on_sent: Callable[[list[Sent]], None],
+        on_refused: Callable[[list[Refused]], None],
+        on_failed: Callable[[list[Job]], None],
+    ) -> None:
+        self._waiting = size
+        self._on_sent = on_sent
+        self._on_refused = on_refused
+        self._on_failed = on_failed
+        self._sent: list[Sent] = []
+        self._refused: list[Refused] = []
+        self._failed: list[Job] = []
+        self._reason = ""
+
+    def answered(self, job: Job, topic: str, partition: int, offset: int, fault: Fault | None) -> None:
+        """Take what has become of one; called once for each."""
+        self._waiting -= 1
+        if fault is None and offset < 0:
+            # Acknowledged as one that was there before; where, nobody says.
+            self._failed.append(job)
+            self._reason = "acknowledged without an offset"
+        elif fault is None:
+            self._sent.append(Sent(job.run_id, job.step, job.attempt, partition, offset, topic))
+        elif fault.is_final:
+            self._refused.append(Refused(job.run_id, job.step, job.attempt, fault.reason))
+        else:
+            self._failed.append(job)
+            self._reason = fault.reason
+        if not self._waiting:
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._failed:
+            _log.warning("kafka: %d jobs were not sent, and will be again: %s", len(self._failed), self._reason)
+            self._on_failed(self._failed)
+        if self._refused:
+            self._on_refused(self._refused)
+        if self._sent:
+            self._on_sent(self._sent)
 
 
 def _nobody(partition: int, offset: int, fault: Fault | None) -> None:

@@ -46,7 +46,42 @@ class Fault(msgspec.Struct, frozen=True):
 Acknowledged = Callable[[int, int, Fault | None], None]
 """Is told partition, offset (-1 when the cluster does not say) and, when the record was not delivered, why; called in
 the event loop."""
-_Answer = tuple[Acknowledged, int, int, Fault | None]
+
+
+class _Sending:
+    """A record under way. It is its own call-back: a closure for each costs more than to hand it over."""
+
+    __slots__ = ("_ended", "error", "headers", "key", "offset", "on_acknowledged", "partition", "topic", "value")
+
+    def __init__(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes,
+        headers: Headers,
+        on_acknowledged: Acknowledged,
+        partition: int,
+        ended: list[_Sending],
+    ) -> None:
+        self.topic = topic
+        self.key = key
+        self.value = value
+        self.headers = headers
+        self.on_acknowledged = on_acknowledged
+        self.partition = partition
+        """Where it is to go; where it is, once it has arrived."""
+        self.offset = -1
+        self.error: KafkaError | None = None
+        self._ended = ended
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self.partition = message.partition() or 0
+            offset = message.offset()
+            self.offset = -1 if offset is None else offset
+        else:
+            self.error = error
+        self._ended.append(self)
 
 
 class Records:
@@ -78,7 +113,7 @@ class Records:
         self._delivery_seconds = delivery_seconds
         self._alone: Records | None = None
         """Sends what was refused in company once more, by itself."""
-        self._answers: list[_Answer] = []
+        self._answers: list[_Sending] = []
         self._closing = False
         self._under_way = 0
         self._bytes = 0
@@ -98,26 +133,9 @@ class Records:
         partition: int = -1,
     ) -> Fault | None:
         """Hand a record over; gives a reason when it cannot be taken, else ``on_acknowledged`` is called, once."""
-
-        def delivered(error: KafkaError | None, message: Message) -> None:
-            self._bytes -= len(value)
-            if error is None:
-                offset = message.offset()
-                place = (message.partition() or 0, -1 if offset is None else offset)
-                self._acknowledged += 1
-                self._answers.append((on_acknowledged, *place, None))
-            elif error.code() in _TOO_LARGE and not self._singly:
-                # The cluster measures batches: a small record may have been in large company.
-                def again(_partition: int, _offset: int, _fault: Fault | None) -> None:
-                    self._send_alone(topic, key, value, headers, on_acknowledged, partition)
-
-                self._answers.append((again, -1, -1, None))
-            else:
-                self._failed += 1
-                self._answers.append((on_acknowledged, -1, -1, _fault_of(error)))
-
+        sending = _Sending(topic, key, value, headers, on_acknowledged, partition, self._answers)
         try:
-            self._producer.produce(topic, value, key, partition, on_delivery=delivered, headers=headers)
+            self._producer.produce(topic, value, key, partition, on_delivery=sending, headers=headers)
         except BufferError as error:
             self._failed += 1
             return Fault(str(error))
@@ -126,7 +144,8 @@ class Records:
             return _fault_of(error.args[0])
         self._under_way += 1
         self._bytes += len(value)
-        self._collect_in(_COLLECT_SECONDS)
+        if self._collect_at - self._loop.time() > _COLLECT_SECONDS:
+            self._collect_in(_COLLECT_SECONDS)
         return None
 
     @property
@@ -149,39 +168,41 @@ class Records:
         if self._alone is not None:
             await self._alone.close()
 
-    def _send_alone(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes,
-        headers: Headers,
-        on_acknowledged: Acknowledged,
-        partition: int,
-    ) -> None:
+    def _send_alone(self, sending: _Sending) -> None:
         if self._closing:
-            on_acknowledged(-1, -1, Fault("the orchestrator is shutting down"))
+            sending.on_acknowledged(-1, -1, Fault("the orchestrator is shutting down"))
             return
         if self._alone is None:
             self._alone = Records(self._config, singly=True, delivery_seconds=self._delivery_seconds)
-        fault = self._alone.send(topic, key, value, headers, on_acknowledged, partition)
+        fault = self._alone.send(
+            sending.topic, sending.key, sending.value, sending.headers, sending.on_acknowledged, sending.partition
+        )
         if fault is not None:
-            on_acknowledged(-1, -1, fault)
+            sending.on_acknowledged(-1, -1, fault)
 
     def _collect_in(self, seconds: float) -> None:
-        when = self._loop.time() + seconds
-        if self._collect_at > when:
-            self._timer.cancel()
-            self._collect_at = when
-            self._timer = self._loop.call_at(when, self._collect)
+        self._timer.cancel()
+        self._collect_at = self._loop.time() + seconds
+        self._timer = self._loop.call_at(self._collect_at, self._collect)
 
     def _collect(self) -> None:
         self._producer.poll(0)
-        answers, self._answers = self._answers, []
+        answers = self._answers.copy()
+        self._answers.clear()
         self._under_way -= len(answers)
-        self._collect_at = self._loop.time() + (_COLLECT_SECONDS if self._under_way else _IDLE_SECONDS)
-        self._timer = self._loop.call_at(self._collect_at, self._collect)
-        for acknowledged, partition, offset, fault in answers:
-            acknowledged(partition, offset, fault)
+        self._collect_in(_COLLECT_SECONDS if self._under_way else _IDLE_SECONDS)
+        for sending in answers:
+            self._bytes -= len(sending.value)
+            error = sending.error
+            if error is None:
+                self._acknowledged += 1
+                sending.on_acknowledged(sending.partition, sending.offset, None)
+            elif error.code() in _TOO_LARGE and not self._singly:
+                # The cluster measures batches: a small record may have been in large company.
+                self._send_alone(sending)
+            else:
+                self._failed += 1
+                sending.on_acknowledged(-1, -1, _fault_of(error))
 
 
 def _fault_of(error: KafkaError) -> Fault:

@@ -212,7 +212,11 @@ class _Tables:
         if change.events:
             self._history.append(_history_row(seq, change))
         for step in change.settled:
-            self._jobs[seq, step] = None
+            if change.result is not None and change.result[0] == step:
+                # Its row goes as the history takes its result.
+                self._jobs.pop((seq, step), None)
+            else:
+                self._jobs[seq, step] = None
         for row in change.jobs:
             self._jobs[seq, row.step] = row
         if change.dead_letter is not None:
@@ -228,14 +232,18 @@ class _Tables:
                 advanced.append((seq, state.current_step, rows.encode_state(state)))
             else:
                 moved.append((seq, state.status, state.current_step, state.ended_at, state.deadline, *_ending(change)))
+        first: list[tuple[Any, ...]] = []
         queued: list[tuple[Any, ...]] = []
         replaced: list[tuple[Any, ...]] = []
         for (seq, step), row in self._jobs.items():
             if row is None:
                 continue
             if row.state is JobState.PENDING and not self._is_open(seq, step):
-                place = (seq, step, row.attempt, row.action, row.input_of, row.alone)
-                queued.append((*place, row.details, row.due_at, row.timeout))
+                if row.attempt == 1 and not row.alone and row.details is None and row.timeout is None:
+                    first.append((seq, step, row.action, row.input_of, row.due_at))
+                else:
+                    place = (seq, step, row.attempt, row.action, row.input_of, row.alone)
+                    queued.append((*place, row.details, row.due_at, row.timeout))
             else:
                 replaced.append(_job_row(seq, row))
         parts = (
@@ -244,6 +252,7 @@ class _Tables:
             ("moved", moved),
             ("history", self._history),
             ("settled", [key for key, row in self._jobs.items() if row is None]),
+            ("first", first),
             ("queued", queued),
             ("replaced", replaced),
             ("letters", self._letters),
