@@ -288,6 +288,15 @@ def test_a_heartbeat_says_how_long_its_worker_is_there(said: dict[str, Any], goo
     assert worker.good_for == good_for * MICROS
 
 
+@pytest.mark.parametrize(
+    ("said", "is_full"),
+    [({}, False), ({"capacity": None}, False), ({"capacity": 3}, False), ({"capacity": 0}, True)],
+)
+def test_a_heartbeat_may_say_that_its_worker_can_start_no_job(said: dict[str, Any], is_full: bool) -> None:
+    (worker,) = beats(concurrency=3, **said).workers.values()
+    assert worker.is_full is is_full
+
+
 def test_odd_words_of_a_worker_are_left_out() -> None:
     odd = {"actions": ["ok", "ok", "", "n\0", "x" * 129], "sdk": "s" * 999, "pid": -1, "concurrency": 2**70, "new": {}}
     (worker,) = beats(**odd).workers.values()
@@ -362,6 +371,45 @@ async def test_a_worker_whose_hands_are_full_is_busy() -> None:
         assert await reason(stage, runs[1]) == "the only worker that has a handler for this action is busy, queued"
         await stage.exchange("w", done(job))
         assert await reason(stage, runs[1]) == "queued for a free worker"
+
+
+async def test_a_worker_that_is_full_of_jobs_that_nobody_sees_is_busy_for_every_process() -> None:
+    busy = "the only worker that has a handler for this action is busy, queued"
+    async with two() as (here, there):
+        await there.define("calm")
+        run_id = await there.trigger()
+        attendance = here.orchestrator.life.attendance
+        for is_full, expected in ((False, "queued for a free worker"), (True, busy)):
+            # It says so a moment after another word, and that is told at once.
+            attendance.heard([heard(here, "k", "calm", concurrency=10, is_full=is_full)])
+            await tell(here)
+            assert await reason(there, run_id) == expected
+        await asyncio.sleep(10)
+        attendance.heard([heard(here, "k", "calm", concurrency=10)])
+        await tell(here)
+        assert await reason(there, run_id) == "queued for a free worker"
+
+
+async def test_a_worker_over_http_that_has_its_hands_full_is_busy_for_every_process() -> None:
+    async with two() as (here, there):
+        for stage in (here, there):
+            await stage.define("calm")
+        run_id = await there.trigger()
+        here.register("w", "calm")
+        worker = here.gateway.workers.find("w")
+        worker.about = msgspec.structs.replace(worker.about, concurrency=1)
+        await tell(here)
+        assert await reason(there, run_id) == "queued for a free worker"
+        await here.trigger()
+        job = await here.take_one("w")
+        await tell(here)
+        assert await reason(there, run_id) == "the only worker that has a handler for this action is busy, queued"
+        await here.exchange("w", done(job))
+        wait = await waiting(here.exchange("w", capacity=1, wait=60))
+        await live(here, 10)
+        assert await reason(there, run_id) == "queued for a free worker"
+        await here.trigger()
+        await answer_of(wait)
 
 
 async def test_workers_that_drain_do_not_count_as_free() -> None:

@@ -34,7 +34,7 @@ from workersdk import Worker
 from orchestrator.demo.lifeline import stop_with_parent
 
 async def hold(payload):
-    await asyncio.sleep(3_600)
+    await asyncio.sleep(float(sys.argv[2]))
 
 stop_with_parent()
 worker = Worker(worker_id=sys.argv[1], concurrency=1, lease=600, drain_timeout=0.1)
@@ -44,10 +44,10 @@ worker.start()
 
 
 @contextmanager
-def kafka_worker(site: Site, name: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker over Kafka that never finishes its job, in a process of its own."""
+def kafka_worker(site: Site, name: str, seconds: float = 3_600) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker over Kafka, in a process of its own, that does one job at a time and takes so long for it."""
     variables = {**os.environ, "WORKFLOW_KAFKA_PREFIX": site.prefix, "KAFKA_BOOTSTRAP_SERVERS": site.kafka}
-    process = subprocess.Popen([sys.executable, "-c", WORKER, name], env=variables, stdin=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", WORKER, name, str(seconds)], env=variables, stdin=subprocess.PIPE)
     try:
         yield process
     finally:
@@ -147,6 +147,15 @@ def test_two_processes_know_each_others_workers_of_both_kinds(site: Site) -> Non
         assert gone_after(there, "k2") <= LATE_SECONDS
         there.call("DELETE", "/workers/h2")
         assert status(there, "h2") == "GONE"
+
+
+def test_a_worker_over_kafka_that_is_full_of_short_jobs_is_busy(site: Site) -> None:
+    with Replica(site) as at, kafka_worker(site, "k", seconds=0.1):
+        at.define("kafka", "over-kafka")
+        patiently(lambda: status(at, "k") == "CONNECTED", at.said)
+        runs = [at.trigger("kafka") for _ in range(300)]
+        until_said(at, runs[-1:], {"the only worker that has a handler for this action is busy, queued"})
+        assert any(at.show(run_id)["status"] == "COMPLETED" for run_id in runs)
 
 
 # --- groups that give no signs of life -------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ async def test_what_one_process_tells_the_others_know(opened: Opened) -> None:
             assert near(second.registered_ago, 20)
             assert near(second.seen_ago, 10)
             assert near(20 * MICROS - second.good_for, 0)
-            assert (second.is_draining, second.has_left) == (False, False)
+            assert (second.is_draining, second.has_left, second.is_full) == (False, False, False)
             assert second.is_ours is (roster is at.one)
             found = await roster.find("w2", AN_HOUR)
             assert found is not None
@@ -118,9 +118,12 @@ async def test_a_newer_word_replaces_the_older_one(opened: Opened) -> None:
         (found,) = await at.other.known(AN_HOUR, MANY)
         assert (found.about, found.is_draining) == (newer, True)
         assert near(found.registered_ago, 2)
+        await at.other.tell([presence(seen_ago=seconds(1), is_full=True)])
+        (found,) = await at.one.known(AN_HOUR, MANY)
+        assert (found.about, found.is_draining, found.is_full, found.is_ours) == (ABOUT, False, True, False)
         await at.other.tell([presence(seen_ago=seconds(1), has_left=True)])
         (found,) = await at.one.known(AN_HOUR, MANY)
-        assert (found.about, found.is_draining, found.has_left, found.is_ours) == (ABOUT, False, True, False)
+        assert (found.has_left, found.is_full) == (True, False)
 
 
 async def test_who_has_seen_a_worker_later_knows_better(opened: Opened) -> None:

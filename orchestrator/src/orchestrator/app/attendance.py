@@ -50,6 +50,7 @@ class _Known:
     seen_on: int
     until_on: int
     has_left: bool
+    is_full: bool
 
     def status(self, now_on: int) -> WorkerStatus:
         return WorkerStatus.GONE if self.has_left or self.until_on <= now_on else WorkerStatus.CONNECTED
@@ -64,6 +65,7 @@ class _Word(NamedTuple):
     until_on: int
     is_draining: bool = False
     has_left: bool = False
+    is_full: bool = False
 
 
 class Attendance:
@@ -97,6 +99,7 @@ class Attendance:
                 seen_on=now_on,
                 until_on=now_on + worker.good_for,
                 has_left=worker.is_leaving,
+                is_full=worker.is_full,
             )
 
     def counts(self) -> Counter[tuple[Transport, WorkerStatus]]:
@@ -140,7 +143,14 @@ class Attendance:
     def _words(self, now_on: int) -> Iterator[tuple[str, _Word]]:
         """Give what is known now; of a worker that is known twice, what was seen later."""
         for worker_id, known in self._known.items():
-            word = _Word(known.about, known.registered_on, known.seen_on, known.until_on, has_left=known.has_left)
+            word = _Word(
+                known.about,
+                known.registered_on,
+                known.seen_on,
+                known.until_on,
+                has_left=known.has_left,
+                is_full=known.is_full,
+            )
             here = self._gateway.workers.get(worker_id)
             if here is None or here.seen_on < known.seen_on:
                 yield worker_id, word
@@ -154,13 +164,17 @@ class Attendance:
         seen_on = now_on if worker.waiting else worker.seen_on
         until_on = min(seen_on + max(worker.lease, LEASE_MIN), now_on + self._presence)
         registered_on = now_on - max(0, now - worker.registered_at)
-        return _Word(worker.about, registered_on, worker.seen_on, until_on, worker.draining, worker.left)
+        is_full = self._gateway.is_full(worker)
+        return _Word(worker.about, registered_on, worker.seen_on, until_on, worker.draining, worker.left, is_full)
 
     def _is_news(self, worker_id: str, word: _Word) -> bool:
         if worker_id not in self._told:
             return True
         told, worth_on = self._told[worker_id]
         if word.about is not told.about or (word.is_draining, word.has_left) != (told.is_draining, told.has_left):
+            return True
+        if word.is_full and not told.is_full:
+            # The other way round it waits for the next word: whoever takes jobs up is soon done with what waits.
             return True
         return word.until_on >= worth_on and not word.has_left
 
@@ -188,4 +202,5 @@ def _presence(worker_id: str, word: _Word, now_on: int) -> Presence:
         good_for=Duration(word.until_on - now_on),
         is_draining=word.is_draining,
         has_left=word.has_left,
+        is_full=word.is_full,
     )

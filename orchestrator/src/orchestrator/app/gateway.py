@@ -191,6 +191,11 @@ class Gateway:
         """List what a worker has now."""
         return self._leases.of(worker_id)
 
+    def is_full(self, worker: Worker, elsewhere: int = 0) -> bool:
+        """Whether a worker has as many jobs as it runs at once, with those that another process has handed out."""
+        most = worker.about.concurrency
+        return most is not None and not worker.waiting and self._leases.count(worker.worker_id) + elsewhere >= most
+
     def lease_of(self, run_id: RunId, step: int) -> Lease | None:
         """Find out who has a step now."""
         return self._leases.get((run_id, step))

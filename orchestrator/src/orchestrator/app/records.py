@@ -82,6 +82,8 @@ class Heard(NamedTuple):
     """How long it counts as there when nothing more is heard."""
     is_leaving: bool
     produced_at: Time
+    is_full: bool = False
+    """Whether it says that it could not start another job."""
 
 
 class Beats:
@@ -106,7 +108,12 @@ class Beats:
             return
         if id_problem(body.worker_id, self._limits) is None:
             self.workers[body.worker_id] = Heard(
-                body.worker_id, self._about(body), self._good_for(body, lease), body.leaving, record.produced_at
+                body.worker_id,
+                self._about(body),
+                self._good_for(body, lease),
+                body.leaving,
+                record.produced_at,
+                is_full=body.capacity is not None and body.capacity <= 0,
             )
         for beat in body.in_flight:
             place = parse_job_id(beat.job_id)

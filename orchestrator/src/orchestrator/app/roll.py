@@ -197,14 +197,15 @@ class Roll:
         now_on = self._clock.monotonic()
         for worker in self._gateway.workers.all():
             if (action is None or action in worker.about.actions) and self._is_known_best(worker, seen):
-                hands = len(self._gateway.in_hand(worker.worker_id)) + seen.in_hand[worker.worker_id]
-                is_full = not worker.waiting and _is_full(worker.about.concurrency, hands)
+                is_full = self._gateway.is_full(worker, seen.in_hand[worker.worker_id])
                 yield _place(worker.status(now_on), is_full=is_full), worker.about.actions
         for worker_id in seen.workers if action is None else seen.by_action.get(action, ()):
             here = self._gateway.workers.get(worker_id)
             if here is None or not self._is_known_best(here, seen):
                 one = seen.workers[worker_id]
-                is_full = _is_full(one.about.concurrency, seen.in_hand[worker_id])
+                # What lasts is in a row; how many short ones there are, only the worker knows.
+                most = one.about.concurrency
+                is_full = one.is_full or (most is not None and seen.in_hand[worker_id] >= most)
                 yield _place(_status(one, now_on - seen.at_on), is_full=is_full), one.about.actions
 
     def _is_known_best(self, worker: Worker, seen: _Seen) -> bool:
@@ -241,10 +242,6 @@ def _status(one: Presence, later: int) -> WorkerStatus:
     if one.has_left or one.good_for <= later:
         return WorkerStatus.GONE
     return WorkerStatus.DRAINING if one.is_draining else WorkerStatus.CONNECTED
-
-
-def _is_full(concurrency: int | None, in_hand: int) -> bool:
-    return concurrency is not None and in_hand >= concurrency
 
 
 def _place(status: WorkerStatus, *, is_full: bool) -> _Place:

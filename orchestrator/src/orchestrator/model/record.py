@@ -78,6 +78,8 @@ class HeartbeatRecord(_Record):
     lease: DurationField | None = None
     heartbeat: DurationField | None = None
     """The longest time between two signs of life, whatever is in hand."""
+    capacity: int | None = None
+    """How many more jobs it could start now."""
     leaving: bool = False
     in_flight: list[BeatRecord] = []
 

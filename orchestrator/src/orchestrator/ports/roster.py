@@ -31,6 +31,8 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it was asked to finish and go."""
     has_left: bool = False
     """Whether it has said that it goes."""
+    is_full: bool = False
+    """Whether it could not start another job when it was last seen; False also where it does not say."""
     is_ours: bool = True
     """Whether this process was the last to tell of it."""
 

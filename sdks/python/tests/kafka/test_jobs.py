@@ -218,6 +218,7 @@ async def test_heartbeats_announce_name_and_take_leave(stage: Stage) -> None:
         "concurrency": 3,
         "lease": 3,
         "heartbeat": 10,
+        "capacity": 3,
         "leaving": False,
         "inFlight": [],
     }
@@ -227,6 +228,31 @@ async def test_heartbeats_announce_name_and_take_leave(stage: Stage) -> None:
     assert [entry["details"] for entry in named if "details" in entry] == [{"done": 40}]
     assert {entry["jobId"] for beat in stage.heartbeats for entry in beat["inFlight"]} == {job}
     assert stage.heartbeats[-1]["inFlight"] == []
+
+
+async def test_a_worker_says_that_it_is_full_of_short_jobs(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "PRESENCE_S", 60.0)
+    act = stage.action("act")
+    worker = Worker(concurrency=2, lease=180)
+
+    @worker.register(act)
+    async def handle(payload: Any) -> Any:
+        await asyncio.sleep(0.02)
+        return payload
+
+    def full() -> list[dict[str, Any]]:
+        return [beat for beat in tuple(stage.heartbeats) if beat["capacity"] == 0 and not beat["leaving"]]
+
+    async with stage.running(worker):
+        await stage.until(lambda: stage.heartbeats)
+        assert stage.heartbeats[0]["capacity"] == 2
+        await stage.result_of(stage.give(act, partition=0))
+        jobs = [stage.give(act, partition=number % 4) for number in range(300)]
+        await stage.until(full)
+        assert len(stage.results) < len(jobs)
+        await stage.until(lambda: len(stage.results) > len(jobs))
+        # Said once, however long it lasts: until the next heartbeat that comes anyway.
+        assert (len(full()), len(stage.heartbeats)) == (1, 2)
 
 
 async def test_a_worker_says_that_it_is_there_idle_or_busy(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,14 @@ _NOW: Final = "(SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 # In the order of their ids: so no two processes wait for each other.
 _TELL: Final = f"""
     INSERT INTO workers AS known
-        (worker_id, process, transport, about, registered_at, seen_at, until, is_draining, has_left)
-    SELECT worker_id, $1, transport, about, now - registered_ago, now - seen_ago, now + good_for, is_draining, has_left
-    FROM unnest($2::text[], $3::text[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bool[], $9::bool[])
-        AS told (worker_id, transport, about, registered_ago, seen_ago, good_for, is_draining, has_left), {_NOW}
+        (worker_id, process, transport, about, registered_at, seen_at, until, is_draining, has_left, is_full)
+    SELECT worker_id, $1, transport, about, now - registered_ago, now - seen_ago, now + good_for,
+        is_draining, has_left, is_full
+    FROM unnest(
+            $2::text[], $3::text[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[],
+            $8::bool[], $9::bool[], $10::bool[])
+        AS told (worker_id, transport, about, registered_ago, seen_ago, good_for, is_draining, has_left, is_full),
+        {_NOW}
     ORDER BY worker_id
     ON CONFLICT (worker_id) DO UPDATE SET
         process = excluded.process, transport = excluded.transport, about = excluded.about,
@@ -31,12 +35,13 @@ _TELL: Final = f"""
             WHEN excluded.transport = 'kafka' AND NOT known.has_left AND known.until > excluded.seen_at
             THEN least(known.registered_at, excluded.registered_at) ELSE excluded.registered_at END,
         seen_at = excluded.seen_at, until = excluded.until,
-        is_draining = excluded.is_draining, has_left = excluded.has_left,
+        is_draining = excluded.is_draining, has_left = excluded.has_left, is_full = excluded.is_full,
         is_asked = known.is_asked AND NOT excluded.is_draining AND NOT excluded.has_left
     WHERE known.process = excluded.process OR known.seen_at <= excluded.seen_at
     RETURNING worker_id, is_asked"""
 _COLUMNS: Final = (
-    "worker_id, about, now - registered_at, now - seen_at, until - now, is_draining OR is_asked, has_left, process = $1"
+    "worker_id, about, now - registered_at, now - seen_at, until - now, is_draining OR is_asked, has_left, is_full, "
+    "process = $1"
 )
 _KNOWN: Final = f"""
     SELECT {_COLUMNS} FROM workers, {_NOW} WHERE seen_at > now - $2::bigint ORDER BY worker_id LIMIT $3"""
@@ -76,6 +81,7 @@ class PostgresRoster:
                 one.good_for,
                 one.is_draining,
                 one.has_left,
+                one.is_full,
             )
             for one in workers
         ]
@@ -109,7 +115,7 @@ class PostgresRoster:
 
 
 def _presence(row: Any) -> Presence:
-    worker_id, about, registered_ago, seen_ago, good_for, is_draining, has_left, is_ours = row
+    worker_id, about, registered_ago, seen_ago, good_for, is_draining, has_left, is_full, is_ours = row
     return Presence(
         worker_id=worker_id,
         about=_decode(about),
@@ -118,5 +124,6 @@ def _presence(row: Any) -> Presence:
         good_for=Duration(good_for),
         is_draining=is_draining,
         has_left=has_left,
+        is_full=is_full,
         is_ours=is_ours,
     )

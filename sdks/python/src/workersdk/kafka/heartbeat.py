@@ -2,7 +2,9 @@
 
 Rule 1: a heartbeat names every job in hand, and every job whose result is not acknowledged.
 Rule 2: a short job costs no heartbeat. One that has run for a second is named soon after, and so is what its handler
-        says; both make at most one heartbeat more a second.
+        says; both make at most one heartbeat more a second. That no other job could start is said soon after it has
+        been so for a second, and that one could again with the next heartbeat: so a worker is not free because all that
+        it does is short, and what comes and goes costs little.
 Rule 3: idle or busy, a worker says every ten seconds at the latest that it is there.
 Rule 4: one heartbeat is on its way at a time. When it took long, the next one follows at once.
 """
@@ -31,7 +33,10 @@ DETAILS_BYTES_AT_ONCE: Final = 512 * 1024
 
 
 class Heartbeats:
-    """Beats for one worker. `lease` in seconds; `unreported` gives the jobs whose results are on their way."""
+    """Beats for one worker. `lease` in seconds; `unreported` gives the jobs whose results are on their way.
+
+    `capacity` gives how many more jobs could start now.
+    """
 
     def __init__(
         self,
@@ -42,6 +47,7 @@ class Heartbeats:
         sender: Sender,
         jobs: JobsInHand,
         unreported: Callable[[], Iterable[KafkaJob]],
+        capacity: Callable[[], int],
         execution: Execution,
         on_heard: Callable[[], None],
     ) -> None:
@@ -52,6 +58,7 @@ class Heartbeats:
         self._sender = sender
         self._jobs = jobs
         self._unreported = unreported
+        self._capacity = capacity
         self._execution = execution
         self._on_heard = on_heard
         self._loop = asyncio.get_running_loop()
@@ -60,6 +67,8 @@ class Heartbeats:
         self._on_way: Sending | None = None
         self._has_left = False
         self._last = 0.0
+        self._full_since: float | None = None  # as far as was looked
+        self._is_full_told = False
 
     def accepted(self) -> None:
         """Note new jobs: an idle worker looks after them from now on."""
@@ -89,6 +98,7 @@ class Heartbeats:
             await pause(self._news, min(tick, due - self._loop.time()))
             now = self._loop.time()
             self._fence(now)
+            self._look_for_places(now)
             if now >= due or (now >= self._last + min(TICK_S, every) and self._has_news(now)):
                 self.beat()
             if self._on_way is not None and now >= due:
@@ -112,7 +122,15 @@ class Heartbeats:
             if job.has_id:
                 yield job
 
+    def _look_for_places(self, now: float) -> None:
+        if self._capacity():
+            self._full_since = None
+        elif self._full_since is None:
+            self._full_since = now
+
     def _has_news(self, now: float) -> bool:
+        if self._full_since is not None and not self._is_full_told and now >= self._full_since + NAMED_AFTER_S:
+            return True
         for job in self._jobs:
             if isinstance(job, KafkaJob) and job.has_id and job.stop in KEPT_ALIVE:
                 if not job.is_named and now >= job.seen_at + NAMED_AFTER_S:
@@ -136,6 +154,8 @@ class Heartbeats:
         self, entries: list[bytes], named: list[KafkaJob], news: dict[KafkaJob, bytes], *, is_leaving: bool = False
     ) -> None:
         sent_at = self._last = self._loop.time()
+        capacity = self._capacity()
+        self._is_full_told = not capacity
 
         def heard(sending: Sending, error: KafkaError | None) -> None:
             if self._on_way is sending:
@@ -150,7 +170,8 @@ class Heartbeats:
             if self._loop.time() > sent_at + OLD_S:
                 self.beat()
 
-        self._on_way = Sending(self._topic, self._key, self._writer.write(entries, is_leaving=is_leaving), heard)
+        value = self._writer.write(entries, capacity, is_leaving=is_leaving)
+        self._on_way = Sending(self._topic, self._key, value, heard)
         self._sender.send(self._on_way)
 
     def _fence(self, now: float) -> None:

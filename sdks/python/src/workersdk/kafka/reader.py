@@ -136,6 +136,12 @@ class Reader:
             return len(waiting) >= WAITING_MAX or sum(waiting) >= WAITING_BYTES_MAX
 
     @property
+    def waiting(self) -> int:
+        """How many jobs wait for a place."""
+        with self.lock:
+            return sum(len(share.pending) for share in self._shares.values())
+
+    @property
     def full_since(self) -> float:
         """Since when so many jobs wait that nothing is read, and none of this worker's was started; 0.0 when not so.
 

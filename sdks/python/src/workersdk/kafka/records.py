@@ -134,9 +134,15 @@ class BeatWriter:
         about |= {"concurrency": hello.concurrency, "lease": lease, "heartbeat": presence}
         self._head = codec.dumps(about)[:-1]
 
-    def write(self, in_flight: Iterable[bytes], *, is_leaving: bool = False) -> bytes:
+    def write(self, in_flight: Iterable[bytes], capacity: int, *, is_leaving: bool = False) -> bytes:
+        """Write one heartbeat. `capacity`: how many more jobs could start now."""
         leaving = b"true" if is_leaving else b"false"
-        return b'%s,"leaving":%s,"inFlight":[%s]}' % (self._head, leaving, b",".join(in_flight))
+        return b'%s,"capacity":%d,"leaving":%s,"inFlight":[%s]}' % (
+            self._head,
+            capacity,
+            leaving,
+            b",".join(in_flight),
+        )
 
 
 def write_in_flight(job: KafkaJob, details: bytes | None) -> bytes:

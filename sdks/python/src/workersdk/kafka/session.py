@@ -105,6 +105,7 @@ class KafkaSession(Life):
             self._sender,
             self._jobs,
             self._sender.jobs,
+            self._capacity,
             self._execution,
             self._up,
         )
@@ -234,6 +235,13 @@ class KafkaSession(Life):
         elif accepted:
             self._heartbeats.accepted()
             self._execution.start(accepted)
+
+    def _capacity(self) -> int:
+        """Return how many more jobs could start now: none while others wait for a place, or the worker leaves."""
+        if self._leaving.is_set():
+            return 0
+        waiting = 0 if self._reader is None else self._reader.waiting
+        return max(0, self._slots.free - waiting)
 
     def _cancel(self, words: Sequence[dict[str, Any]]) -> None:
         for word in words:

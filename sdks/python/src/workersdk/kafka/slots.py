@@ -19,6 +19,12 @@ class Slots:
         self._is_granted = False
         self._changed = threading.Condition(threading.Lock())
 
+    @property
+    def free(self) -> int:
+        """How many jobs could be given a place now: none while somebody wishes to be alone."""
+        with self._changed:
+            return self._free if self._alone is None else 0
+
     def take(self, count: int) -> int:
         """Take up to so many places; return how many there were."""
         with self._changed:
