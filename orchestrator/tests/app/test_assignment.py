@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 from msgspec import structs
+from workersdk.http import ANSWER_BYTES_MAX
 
 from orchestrator.app.assignment import RESERVED_SECONDS, RESTED_SECONDS
 from orchestrator.app.waits import Caller
-from orchestrator.model.wire import JobOut
+from orchestrator.model.limits import MIB, Limits
+from orchestrator.model.wire import ExchangeAnswer, JobOut
 from tests.app.stage import Stage, answer_of, done, make_stage, waiting
 
 QUICK = {"retry": {"maxRetries": 3, "delay": 0}}
@@ -50,6 +53,52 @@ async def test_a_worker_gets_no_more_than_the_limit_of_a_call() -> None:
             await stage.trigger()
         stage.register("w", "calm")
         assert len(await stage.take("w", 1_000)) == 3
+
+
+async def test_large_jobs_come_in_several_answers_and_all_of_them_come() -> None:
+    most = 4 * MIB
+    async with make_stage(job_bytes_per_call_max=most) as stage:
+        await stage.define("calm")
+        large = b'"%s"' % (b"x" * (MIB - 2))
+        runs = [await stage.trigger(large if number % 5 else b"%d" % number) for number in range(40)]
+        stage.register("w", "calm")
+        stage.register("other", "calm")
+        answers: list[ExchangeAnswer] = []
+        while len(answers) < 2 or answers[-1].jobs:
+            # Two that have many hands take turns: what did not fit for one is the other's, and nobody waits for long.
+            answers.append(await stage.exchange("w" if len(answers) % 2 else "other", capacity=100))
+        given = [job.workflow_run_id for answer in answers for job in answer.jobs]
+        assert given == runs
+        assert all(len(msgspec.json.encode(answer)) <= most for answer in answers)
+        # Three large ones fit, and whatever small ones are between them.
+        sizes = [sum(len(job.payload) == MIB for job in answer.jobs) for answer in answers]
+        assert sizes == [3] * 10 + [2, 0]
+
+
+def test_an_sdk_takes_the_largest_answer_whatever_else_is_in_it() -> None:
+    assert 2 * Limits().job_bytes_per_call_max <= ANSWER_BYTES_MAX
+
+
+async def test_a_job_that_is_larger_than_an_answer_may_be_comes_by_itself() -> None:
+    async with make_stage(job_bytes_per_call_max=1_000) as stage:
+        await stage.define("calm")
+        runs = [await stage.trigger(payload) for payload in (b"1", b'"%s"' % (b"x" * 5_000), b"2")]
+        stage.register("w", "calm")
+        assert [[job.workflow_run_id for job in await stage.take("w", 10)] for _ in runs] == [[run] for run in runs]
+
+
+async def test_who_waits_for_jobs_gets_those_that_did_not_fit_for_another() -> None:
+    async with make_stage(job_bytes_per_call_max=1_000) as stage:
+        await stage.define("calm")
+        waits = []
+        for name in ("w", "other"):
+            stage.register(name, "calm")
+            waits.append(await waiting(stage.exchange(name, capacity=100, wait=60)))
+        runs = await asyncio.gather(*(stage.trigger() for _ in range(3)))
+        answers = await answer_of(asyncio.gather(*waits))
+        given = [job.workflow_run_id for answer in answers for job in answer.jobs]
+        given += [job.workflow_run_id for job in await stage.take("w", 10)]
+        assert given == runs
 
 
 async def test_a_worker_gets_only_what_it_has_handlers_for() -> None:

@@ -6,11 +6,12 @@ import random
 
 from orchestrator.adapters.kafka.shelf import Read, Shelf
 from orchestrator.model.job import Job, JobId
-from orchestrator.model.json import NULL
+from orchestrator.model.json import NULL, Json
 from orchestrator.model.run import RunId
+from orchestrator.ports.queue import JOB_HEAD_BYTES, Room
 
 
-def read(partition: int, offset: int, *, alone: bool = False) -> Read:
+def read(partition: int, offset: int, *, alone: bool = False, payload: Json = NULL) -> Read:
     name = f"{partition}-{offset}"
     job = Job(
         job_id=JobId(f"{name}:0"),
@@ -19,7 +20,7 @@ def read(partition: int, offset: int, *, alone: bool = False) -> Read:
         step=0,
         attempt=1,
         action="a",
-        payload=NULL,
+        payload=payload,
         alone=alone,
     )
     return Read(job, partition, offset)
@@ -46,9 +47,9 @@ def names(jobs: list[Job]) -> list[str]:
 def test_the_offset_to_commit_is_the_first_that_was_not_claimed() -> None:
     made = shelf(read(0, 3), read(0, 7))
     assert made.changes() == {0: 3}
-    assert names(made.take(1)) == ["0-3"]
+    assert names(made.take(Room(1))) == ["0-3"]
     assert made.changes() == {0: 7}
-    assert names(made.take(5)) == ["0-7"]
+    assert names(made.take(Room(5))) == ["0-7"]
     assert made.changes() == {0: 8}
     made.expect({0: 8})
     assert made.changes() == {}
@@ -59,7 +60,7 @@ def test_the_offset_to_commit_is_the_first_that_was_not_claimed() -> None:
 def test_records_of_other_actions_count_as_passed() -> None:
     made = shelf(read(0, 1))
     made.put([], {0: 40, 1: 9})
-    made.take(1)
+    made.take(Room(1))
     # Partition 1 is not here.
     assert made.changes() == {0: 40}
 
@@ -67,34 +68,57 @@ def test_records_of_other_actions_count_as_passed() -> None:
 def test_an_unsafe_partition_gives_its_first_job_once_that_is_committed_and_then_the_others() -> None:
     made = shelf(read(0, 0), read(0, 1), read(1, 0), safe=False)
     assert made.pick() == []
-    assert (made.take(5), made.has_wish) == ([], True)
+    assert (made.take(Room(5)), made.has_wish) == ([], True)
     picked = made.pick()
     assert [(one.partition, one.offset) for one in picked] == [(0, 0), (1, 0)]
-    assert (made.take(5), made.changes_of(picked)) == ([], {0: 1, 1: 1})
+    assert (made.take(Room(5)), made.changes_of(picked)) == ([], {0: 1, 1: 1})
     made.confirm(made.changes_of(picked))
     made.secure(picked)
-    assert names(made.take(5)) == ["0-0", "0-1", "1-0"]
+    assert names(made.take(Room(5))) == ["0-0", "0-1", "1-0"]
 
 
 def test_what_could_not_be_committed_is_not_given_and_comes_first_again() -> None:
     made = shelf(read(0, 0), read(0, 1), safe=False)
-    made.take(1)
+    made.take(Room(1))
     made.put_back(made.pick())
     assert (made.count, made.changes()) == (2, {})
-    made.take(1)
+    made.take(Room(1))
     (again,) = made.pick()
     assert again.offset == 0
 
 
 def test_a_partition_that_is_gone_takes_its_jobs_along_but_not_the_claimed_ones() -> None:
     made = shelf(read(0, 0), read(0, 1), read(1, 0), read(1, 1, alone=True))
-    taken = made.take(1)
+    taken = made.take(Room(1))
     (gone,) = {int(job.run_id[0]) for job in taken}
     assert made.let_go([gone, 7]) == {gone: 1}
-    rest = names(made.take(5))
+    rest = names(made.take(Room(5)))
     assert all(name[0] != str(gone) for name in rest)
     made.put([read(gone, 2)], {gone: 3})
-    assert made.take(5) == []
+    assert made.take(Room(5)) == []
+
+
+def test_a_job_that_does_not_fit_comes_first_next_time_whatever_else_there_is() -> None:
+    reads = [read(partition, offset) for partition in range(3) for offset in range(30)]
+    reads[30] = read(1, 0, payload=Json(b"9" * JOB_HEAD_BYTES))
+    made = shelf(*reads)
+    answers: list[list[str]] = []
+    while taken := made.take(Room(5, 3 * JOB_HEAD_BYTES)):
+        answers.append(names(taken))
+    assert sorted(name for answer in answers for name in answer) == names([one.job for one in reads])
+    refused_by = next(place for place, answer in enumerate(answers) if "1-0" in answer)
+    # Each partition has its turn: the first one that finds it too large is the third at the latest.
+    assert refused_by <= 3
+
+
+def test_what_was_claimed_and_does_not_fit_is_kept_for_the_next() -> None:
+    made = shelf(read(0, 0), read(1, 0), safe=False)
+    made.take(Room(5))
+    picked = made.pick()
+    made.confirm(made.changes_of(picked))
+    made.secure(picked)
+    room = 2 * JOB_HEAD_BYTES
+    assert [names(made.take(Room(5, room))) for _ in range(3)] == [["0-0"], ["1-0"], []]
 
 
 def test_what_was_picked_from_a_partition_that_is_gone_does_not_come_back() -> None:
@@ -108,13 +132,13 @@ def test_what_was_picked_from_a_partition_that_is_gone_does_not_come_back() -> N
 
 def test_a_job_that_runs_alone_holds_back_its_partition_only() -> None:
     made = shelf(read(0, 0, alone=True), read(0, 1), read(1, 0))
-    assert names(made.take(5)) == ["1-0"]
+    assert names(made.take(Room(5))) == ["1-0"]
     assert (made.waiting_alone(), made.changes()) == (1, {1: 1})
     assert made.take_alone() is None
     picked = made.pick()
     made.confirm(made.changes_of(picked))
     made.secure(picked)
-    assert (made.waiting_alone(), names(made.take(5))) == (1, ["0-1"])
+    assert (made.waiting_alone(), names(made.take(Room(5)))) == (1, ["0-1"])
     alone = made.take_alone()
     assert alone is not None
     assert (alone.run_id, made.waiting_alone(), made.take_alone()) == ("0-0", 0, None)
@@ -138,7 +162,7 @@ def test_whatever_happens_no_job_is_given_twice_or_committed_before_it_is_claime
                         ends[partition] += 1
                         made.put([new], {partition: ends[partition]})
                 case 2:
-                    given += names(made.take(chance.randrange(1, 4)))
+                    given += names(made.take(Room(chance.randrange(1, 4), JOB_HEAD_BYTES * chance.randrange(4))))
                 case 3:
                     alone = made.take_alone()
                     given += [] if alone is None else [alone.run_id]

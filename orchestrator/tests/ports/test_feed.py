@@ -17,6 +17,7 @@ from orchestrator.model.json import Json
 from orchestrator.model.run import RunId
 from orchestrator.ports.broker import Stop
 from orchestrator.ports.feed import Feed
+from orchestrator.ports.queue import JOB_HEAD_BYTES, Room
 from tests.real import Real
 
 pytestmark = pytest.mark.timeout(240)
@@ -87,7 +88,7 @@ async def taken(count: int, *feeds: Feed, actions: Sequence[str] = ("a",)) -> li
     async with asyncio.timeout(PATIENCE_SECONDS):
         while sum(map(len, found)) < count:
             for jobs, feed in zip(found, feeds, strict=True):
-                jobs.extend(feed.take(actions, 5))
+                jobs.extend(feed.take(actions, Room(5)))
             await asyncio.sleep(0.01)
     return found
 
@@ -106,11 +107,31 @@ def test_jobs_of_an_action_that_is_read_are_told_of_and_given_once(real: Real) -
             there.send("b", 5)
             feed.read(["a"])
             await eventually(lambda: sum(count for _, count, _ in told) >= 20)
-            assert feed.take(["b"], 5) == []
+            assert feed.take(["b"], Room(5)) == []
             (jobs,) = await taken(20, feed)
             assert sorted(jobs, key=lambda job: job.run_id) == sorted(sent, key=lambda job: job.run_id)
-            assert feed.take(["a", "b"], 5) == []
+            assert feed.take(["a", "b"], Room(5)) == []
             assert {action for action, _, _ in told} == {"a"}
+
+    asyncio.run(story())
+
+
+def test_what_does_not_fit_into_an_answer_comes_with_the_next(real: Real) -> None:
+    async def story() -> None:
+        async with place(real) as there:
+            feed, told, _ = await there.feed()
+            sent = [*there.send("a", 30), *there.send("b", 30)]
+            feed.read(["a", "b"])
+            await eventually(lambda: sum(count for _, count, _ in told) >= len(sent))
+            found: list[list[Job]] = []
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while sum(map(len, found)) < len(sent):
+                    if jobs := feed.take(["a", "b"], Room(50, 4 * JOB_HEAD_BYTES)):
+                        found.append(jobs)
+                    await asyncio.sleep(0.001)
+            assert max(map(len, found)) == 3
+            assert sorted(job.job_id for jobs in found for job in jobs) == sorted(job.job_id for job in sent)
+            assert feed.depths() == {"a": 0, "b": 0}
 
     asyncio.run(story())
 
@@ -152,7 +173,7 @@ def test_a_job_that_runs_alone_is_given_by_its_own_call_only(real: Real) -> None
             (alone,) = there.send("a", 1, alone=True)
             feed.read(["a"])
             await eventually(lambda: feed.waiting_alone(["a"]) == 1)
-            assert (feed.take(["a"], 5), feed.waiting_alone(["b"]), feed.take_alone(["b"])) == ([], 0, None)
+            assert (feed.take(["a"], Room(5)), feed.waiting_alone(["b"]), feed.take_alone(["b"])) == ([], 0, None)
             assert feed.take_alone(["a"]) is None
             # It has been wished for: it is told of again once it is claimed.
             told.clear()

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from orchestrator.adapters.embedded import EmbeddedQueue
 from orchestrator.model.job import Job, JobId
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId
-from orchestrator.ports.queue import JobQueue
+from orchestrator.ports.queue import JOB_HEAD_BYTES, JobQueue, Room
 
 Make = Callable[..., JobQueue]
 LARGE = 1_000_000
@@ -50,6 +51,39 @@ def names(jobs: list[Job]) -> list[str]:
     return [one.run_id for one in jobs]
 
 
+# --- room ----------------------------------------------------------------------------------------------------------
+
+
+def test_there_is_room_for_so_many_jobs_and_bytes_and_for_the_first_whatever_its_size() -> None:
+    large, small = job("large", payload=b"9" * 5_000), job("small", payload=b"9" * 1_000)
+    room = Room(3, 2 * (1_000 + JOB_HEAD_BYTES))
+    assert [room.takes(one) for one in (small, small)] == [True, True]
+    assert (room.jobs, room.takes(job("empty", payload=b""))) == (1, False)
+    # From then on there is none for anybody.
+    assert (room.jobs, room.has_refused) == (0, True)
+    room.put_out(small)
+    assert (room.jobs, room.takes(small)) == (2, True)
+    assert [Room(1, 1).takes(one) for one in (large, small)] == [True, True]
+    assert not Room(0).takes(small)
+    few = Room(2)
+    assert ([few.takes(large) for _ in range(3)], few.has_refused) == ([True, True, False], False)
+
+
+def test_what_an_earlier_attempt_said_takes_room_too() -> None:
+    room = Room(2, 2 * JOB_HEAD_BYTES + 999)
+    said = msgspec.structs.replace(job("1"), details=Json(b"9" * 990))
+    assert [room.takes(one) for one in (said, job("2", payload=b"123456"))] == [True, False]
+
+
+def test_a_job_that_does_not_fit_comes_first_next_time(make: Make) -> None:
+    queue = make()
+    sizes = [("1", "a", 100), ("2", "b", 3_000), ("3", "a", 100), ("4", "b", 100)]
+    queue.publish([job(name, action, payload=b"9" * size) for name, action, size in sizes])
+    queue.withdraw(RunId("3"), 0)
+    room = 3 * JOB_HEAD_BYTES
+    assert [names(queue.take(["a", "b"], Room(10, room))) for _ in range(4)] == [["1"], ["2"], ["4"], []]
+
+
 # --- order -------------------------------------------------------------------------------------------------------
 
 
@@ -57,17 +91,17 @@ def test_jobs_come_out_in_the_order_they_came_in_across_actions(make: Make) -> N
     queue = make()
     assert queue.publish([job("1", "a"), job("2", "b"), job("3", "c")])
     assert queue.publish([job("4", "b"), job("5", "a")])
-    assert names(queue.take(["b", "a"], 3)) == ["1", "2", "4"]
-    assert names(queue.take(["a", "b", "c"], 10)) == ["3", "5"]
-    assert queue.take(["a", "b", "c"], 10) == []
+    assert names(queue.take(["b", "a"], Room(3))) == ["1", "2", "4"]
+    assert names(queue.take(["a", "b", "c"], Room(10))) == ["3", "5"]
+    assert queue.take(["a", "b", "c"], Room(10)) == []
 
 
 def test_only_jobs_of_the_asked_actions_come_out(make: Make) -> None:
     queue = make()
     queue.publish([job("1", "a"), job("2", "b")])
-    assert names(queue.take(["b", "unknown"], 10)) == ["2"]
-    assert queue.take([], 10) == []
-    assert queue.take(["a"], 0) == []
+    assert names(queue.take(["b", "unknown"], Room(10))) == ["2"]
+    assert queue.take([], Room(10)) == []
+    assert queue.take(["a"], Room(0)) == []
     assert queue.depths() == {"a": 1}
 
 
@@ -75,13 +109,13 @@ def test_a_job_comes_out_as_it_went_in(make: Make) -> None:
     queue = make()
     one = job("1", payload=b'{"n": 1.50}')
     queue.publish([one])
-    assert queue.take(["a"], 1) == [one]
+    assert queue.take(["a"], Room(1)) == [one]
 
 
 def test_jobs_that_run_alone_are_kept_apart(make: Make) -> None:
     queue = make()
     queue.publish([job("1", alone=True), job("2"), job("3", "b", alone=True), job("4", alone=True)])
-    assert names(queue.take(["a", "b"], 10)) == ["2"]
+    assert names(queue.take(["a", "b"], Room(10))) == ["2"]
     assert queue.waiting_alone(["a", "b"]) == 3
     assert queue.waiting_alone(["b"]) == 1
     assert queue.waiting_alone(["c"]) == 0
@@ -108,20 +142,20 @@ def test_a_job_that_is_held_is_not_added_again(make: Make) -> None:
     queue = make()
     assert queue.publish([job("1"), job("2"), job("1")])
     assert queue.publish([job("2")])
-    assert names(queue.take(["a"], 10)) == ["1", "2"]
+    assert names(queue.take(["a"], Room(10))) == ["1", "2"]
 
 
 def test_another_step_of_the_run_is_another_job(make: Make) -> None:
     queue = make()
     queue.publish([job("1:0"), job("1:1")])
-    assert [one.step for one in queue.take(["a"], 10)] == [0, 1]
+    assert [one.step for one in queue.take(["a"], Room(10))] == [0, 1]
 
 
 def test_a_later_attempt_takes_the_place_of_an_earlier_one(make: Make) -> None:
     queue = make()
     queue.publish([job("1", attempt=1), job("2")])
     assert queue.publish([job("1", attempt=2, alone=True)])
-    assert names(queue.take(["a"], 10)) == ["2"]
+    assert names(queue.take(["a"], Room(10))) == ["2"]
     found = queue.take_alone(["a"])
     assert found is not None
     assert found.attempt == 2
@@ -132,14 +166,14 @@ def test_an_earlier_attempt_does_not_take_the_place_of_a_later_one(make: Make) -
     queue = make()
     queue.publish([job("1", attempt=3)])
     assert queue.publish([job("1", attempt=2)])
-    assert [one.attempt for one in queue.take(["a"], 10)] == [3]
+    assert [one.attempt for one in queue.take(["a"], Room(10))] == [3]
 
 
 def test_a_job_that_was_taken_can_come_again(make: Make) -> None:
     queue = make()
     for _ in range(3):
         queue.publish([job("1")])
-        assert names(queue.take(["a"], 1)) == ["1"]
+        assert names(queue.take(["a"], Room(1))) == ["1"]
 
 
 # --- withdrawing ---------------------------------------------------------------------------------------------------
@@ -154,7 +188,7 @@ def test_a_withdrawn_job_does_not_come_out(make: Make) -> None:
     assert queue.holds(RunId("2"), 0)
     assert queue.waiting_alone(["a"]) == 0
     assert queue.take_alone(["a"]) is None
-    assert names(queue.take(["a"], 10)) == ["2"]
+    assert names(queue.take(["a"], Room(10))) == ["2"]
 
 
 def test_a_withdrawn_job_can_come_again_at_the_end(make: Make) -> None:
@@ -162,7 +196,7 @@ def test_a_withdrawn_job_can_come_again_at_the_end(make: Make) -> None:
     queue.publish([job("1"), job("2")])
     queue.withdraw(RunId("1"), 0)
     queue.publish([job("1")])
-    assert names(queue.take(["a"], 10)) == ["2", "1"]
+    assert names(queue.take(["a"], Room(10))) == ["2", "1"]
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -194,7 +228,7 @@ def test_letting_go_of_withdrawn_jobs_keeps_the_others_in_order(make: Make) -> N
         if number % 10 > 3:
             queue.withdraw(RunId(f"{number}"), 0)
     expected = [number for number in range(1_000) if number % 10 <= 3]
-    assert names(queue.take("ab", 5_000)) == [f"{number}" for number in expected if number % 5]
+    assert names(queue.take("ab", Room(5_000))) == [f"{number}" for number in expected if number % 5]
     alone = [found.run_id for _ in range(1_000) if (found := queue.take_alone("ab")) is not None]
     assert alone == [f"{number}" for number in expected if number % 5 == 0]
 
@@ -207,7 +241,7 @@ def test_what_does_not_fit_is_not_held(make: Make) -> None:
     assert not queue.publish([job(f"{number}") for number in range(5)])
     assert queue.depths() == {"a": 3}
     assert not queue.publish([job("9")])
-    assert names(queue.take(["a"], 10)) == ["0", "1", "2"]
+    assert names(queue.take(["a"], Room(10))) == ["0", "1", "2"]
     assert queue.publish([job("9")])
 
 
@@ -237,9 +271,9 @@ def test_there_is_room_again_before_the_queue_is_empty_but_not_while_it_is_nearl
     assert queue.has_room
     queue.publish([job(f"{number}") for number in range(10)])
     assert not queue.has_room
-    queue.take(["a"], 1)
+    queue.take(["a"], Room(1))
     assert not queue.has_room
-    queue.take(["a"], 5)
+    queue.take(["a"], Room(5))
     assert queue.has_room
 
 
@@ -247,7 +281,7 @@ def test_there_is_room_again_when_payloads_have_gone(make: Make) -> None:
     queue = make(bytes_max=100)
     queue.publish([job("1", payload=b"x" * 90), job("2", payload=b"x" * 20)])
     assert not queue.has_room
-    queue.take(["a"], 1)
+    queue.take(["a"], Room(1))
     assert queue.has_room
 
 
@@ -255,7 +289,7 @@ def test_there_is_room_again_when_payloads_have_gone(make: Make) -> None:
 def test_an_empty_queue_has_room_however_small(make: Make, jobs_max: int) -> None:
     queue = make(jobs_max=jobs_max, bytes_max=1)
     queue.publish([job("1")])
-    queue.take(["a"], 1)
+    queue.take(["a"], Room(1))
     assert queue.has_room
 
 
@@ -300,7 +334,7 @@ def test_it_does_what_a_list_does(seed: int) -> None:
                 )
                 assert queue.publish([one]) == naive.publish([one])
             case 2:
-                assert queue.take(actions, 2) == naive.take(actions, 2)
+                assert queue.take(actions, Room(2)) == naive.take(actions, 2)
             case 3:
                 assert queue.take_alone(actions) == next(iter(naive.take(actions, 1, alone=True)), None)
             case 4:
@@ -318,6 +352,6 @@ def test_a_job_is_not_kept_after_it_was_taken(make: Make) -> None:
 
     queue = make()
     queue.publish([Watched(**{name: getattr(job("1"), name) for name in Job.__struct_fields__})])
-    ghost = weakref.ref(queue.take(["a"], 1)[0])
+    ghost = weakref.ref(queue.take(["a"], Room(1))[0])
     gc.collect()
     assert ghost() is None

@@ -24,6 +24,7 @@ from orchestrator.engine.plan import Plan
 from orchestrator.model.job import Rejection
 from orchestrator.model.run import OpenStep, RunState
 from orchestrator.model.times import MICROS
+from orchestrator.ports.queue import Room
 from orchestrator.ports.store import RunChange
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -129,7 +130,7 @@ def suspects_run_in_company(patch: pytest.MonkeyPatch) -> None:
     def assign(self: Assignment, worker: Any, capacity: int) -> list[Lease]:
         suspect = self._queue.take_alone(worker.actions)
         jobs = [] if suspect is None else [suspect]
-        return [self._grant(worker, job) for job in [*jobs, *self._queue.take(worker.actions, capacity)]]
+        return [self._grant(worker, job) for job in [*jobs, *self._queue.take(worker.actions, Room(capacity))]]
 
     patch.setattr(Assignment, "assign", assign)
 

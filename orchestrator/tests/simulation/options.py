@@ -122,6 +122,7 @@ def _limits(draw: random.Random, faults: frozenset[Fault]) -> Limits:
         ready_bytes_max=draw.choice((64, 256)) if draw.random() < 0.3 and Fault.QUEUE_TINY in faults else 1_000_000,
         commands_waiting_max=draw.choice((1, 2, 4)) if Fault.PIPELINE_TINY in faults else 10_000,
         idempotency_seconds=86_400.0 * 30,
+        job_bytes_per_call_max=draw.choice((1, 3_000, 1_000_000)),
     )
 
 

@@ -14,7 +14,7 @@ from orchestrator.app.workers import Worker
 from orchestrator.model.job import Job
 from orchestrator.model.times import MICROS
 from orchestrator.ports.clock import Clock
-from orchestrator.ports.queue import JobSource
+from orchestrator.ports.queue import JobSource, Room
 
 RESERVED_SECONDS: Final = 10
 """How long a reserved worker may take to empty its hands."""
@@ -25,8 +25,9 @@ RESTED_SECONDS: Final = 30
 class Assignment:
     """Takes jobs from the queue for a worker, and grants the leases."""
 
-    def __init__(self, queue: JobSource, leases: Leases, clock: Clock) -> None:
+    def __init__(self, queue: JobSource, leases: Leases, clock: Clock, bytes_max: int) -> None:
         self._queue = queue
+        self._bytes_max = bytes_max
         self._leases = leases
         self._clock = clock
         self._reserved: dict[str, int] = {}
@@ -35,7 +36,7 @@ class Assignment:
         """Workers that could not in time, until when they are let alone."""
 
     def assign(self, worker: Worker, capacity: int) -> list[Lease]:
-        """Give up to ``capacity`` jobs to a worker that asks."""
+        """Give up to ``capacity`` jobs to a worker that asks, as many as fit into one answer."""
         if worker.draining or worker.left:
             return []
         if self._has_alone(worker):
@@ -48,7 +49,8 @@ class Assignment:
                 return [] if job is None else [self._grant(worker, job)]
             if self._is_reserved(worker, suspects):
                 return []
-        return [self._grant(worker, job) for job in self._queue.take(worker.actions, capacity)]
+        room = Room(capacity, self._bytes_max)
+        return [self._grant(worker, job) for job in self._queue.take(worker.actions, room)]
 
     def is_closed(self, worker: Worker) -> bool:
         """Whether no job that has just come could go to this worker: it has a suspect, or empties its hands for one."""

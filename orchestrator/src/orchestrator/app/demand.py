@@ -17,6 +17,7 @@ from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS
 from orchestrator.ports.clock import Clock
 from orchestrator.ports.feed import Feed
+from orchestrator.ports.queue import Room
 
 STOPPED_MAX: Final = 10_000
 """Attempts that were stopped and are remembered: their jobs may still be in the broker."""
@@ -35,15 +36,19 @@ class Demand:
         self._closed = False
         self._stopped: OrderedDict[tuple[RunId, int, int], None] = OrderedDict()
 
-    def take(self, actions: Collection[str], most: int) -> list[Job]:
+    def take(self, actions: Collection[str], room: Room) -> list[Job]:
         """See `ports.queue.JobSource.take`."""
         self.ask(actions)
         if self._closed:
             return []
         found: list[Job] = []
         # Nobody is told again of what is there already: what is passed over must not cost a worker its turn.
-        while len(found) < most and (taken := self._feed.take(actions, most - len(found))):
-            found += [job for job in taken if self._is_wanted(job)]
+        while room.jobs and (taken := self._feed.take(actions, room)):
+            for job in taken:
+                if self._is_wanted(job):
+                    found.append(job)
+                else:
+                    room.put_out(job)
         return found
 
     def take_alone(self, actions: Collection[str]) -> Job | None:

@@ -76,7 +76,7 @@ class Gateway:
         self.overflowed = False
         """Whether some jobs did not fit into the queue and wait in the store."""
         self._polls = Polls()
-        self._assignment = Assignment(self._source, leases, clock)
+        self._assignment = Assignment(self._source, leases, clock, limits.job_bytes_per_call_max)
 
     # --- the protocol --------------------------------------------------------------------------------------------
 

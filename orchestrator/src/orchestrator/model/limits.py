@@ -126,6 +126,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Actions in one registration."""
     jobs_per_call_max: Count = 1_000
     """Jobs handed out in one exchange."""
+    job_bytes_per_call_max: Count = 16 * MIB
+    """Bytes of the jobs handed out in one exchange, unless a single one has more; the others come with the next. An SDK
+    takes an answer of 64 MiB."""
     results_per_call_max: Count = 1_000
     """Results taken in one exchange."""
     lease_seconds_default: Seconds = 30.0

@@ -8,6 +8,7 @@ from typing import Final
 
 from orchestrator.model.job import Job
 from orchestrator.model.run import RunId
+from orchestrator.ports.queue import Room
 
 _GONE_MAX: Final = 100
 """Withdrawn jobs that may stay in memory when few others are held."""
@@ -59,19 +60,23 @@ class EmbeddedQueue:
             queue.append((self._arrivals, job))
         return fitted
 
-    def take(self, actions: Collection[str], most: int) -> list[Job]:
+    def take(self, actions: Collection[str], room: Room) -> list[Job]:
         """See `ports.queue.JobQueue.take`."""
         taken: list[Job] = []
         if not self._held:
             return taken
         queues = [queue for action in actions if (queue := self._shared.get(action))]
-        while queues and len(taken) < most:
+        while queues and room.jobs:
             queue = queues[0] if len(queues) == 1 else min(queues, key=lambda queue: queue[0][0])
-            job = queue.popleft()[1]
-            if self._release(job):
+            job = queue[0][1]
+            if self._held.get((job.run_id, job.step)) is not job:
+                self._gone -= 1
+            elif room.takes(job):
+                self._release(job)
                 taken.append(job)
             else:
-                self._gone -= 1
+                break
+            queue.popleft()
             if not queue:
                 queues.remove(queue)
         return taken

@@ -20,6 +20,7 @@ from orchestrator.ports.duties import Duties
 from orchestrator.ports.feed import Feed
 from orchestrator.ports.hints import Hints
 from orchestrator.ports.outbox import Outbox
+from orchestrator.ports.queue import Room
 from orchestrator.ports.store import Store, Transaction
 
 
@@ -177,8 +178,8 @@ class _Feed(_Calls):
     def read(self, actions: Collection[str]) -> None:
         self._points.through("feed.read", lambda: self._inner.read(actions), None)
 
-    def take(self, actions: Collection[str], most: int) -> list[Job]:
-        return self._points.through("feed.take", lambda: self._inner.take(actions, most), [])
+    def take(self, actions: Collection[str], room: Room) -> list[Job]:
+        return self._points.through("feed.take", lambda: self._inner.take(actions, room), [])
 
     def take_alone(self, actions: Collection[str]) -> Job | None:
         job: Job | None = self._points.through("feed.take_alone", lambda: self._inner.take_alone(actions), None)

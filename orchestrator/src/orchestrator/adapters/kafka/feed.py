@@ -14,6 +14,7 @@ from orchestrator.adapters.kafka.job_reader import JobReader
 from orchestrator.adapters.kafka.stops import StopReader
 from orchestrator.model.job import Job
 from orchestrator.ports.broker import Stop
+from orchestrator.ports.queue import Room
 
 _log = logging.getLogger(__name__)
 
@@ -56,19 +57,23 @@ class KafkaFeed:
                     self._unreadable.discard(action)
                     _log.info("kafka: a worker over HTTP asks for jobs of %s: joining its group", action)
 
-    def take(self, actions: Collection[str], most: int) -> list[Job]:
+    def take(self, actions: Collection[str], room: Room) -> list[Job]:
         """See `ports.queue.JobSource.take`."""
         readers = [reader for action in actions if (reader := self._readers.get(action)) is not None]
+        first = 0
         if len(readers) > 1:
             # By turns: no action is served only once the others have nothing.
             self._turn += 1
             first = self._turn % len(readers)
             readers = [*readers[first:], *readers[:first]]
         taken: list[Job] = []
-        for reader in readers:
-            if len(taken) >= most:
+        for place, reader in enumerate(readers, first):
+            if not room.jobs:
                 break
-            taken += reader.take(most - len(taken))
+            taken += reader.take(room)
+            if room.has_refused:
+                # What did not fit comes first next time.
+                self._turn = place % len(readers) - 1
         return taken
 
     def take_alone(self, actions: Collection[str]) -> Job | None:

@@ -23,6 +23,7 @@ from orchestrator.adapters.kafka.offsets import places, take_up
 from orchestrator.adapters.kafka.shelf import Read, Shelf
 from orchestrator.model.job import Job
 from orchestrator.model.record import read_job
+from orchestrator.ports.queue import Room
 
 _log = logging.getLogger(__name__)
 
@@ -98,10 +99,10 @@ class JobReader:
 
     # --- in the event loop -----------------------------------------------------------------------------------------
 
-    def take(self, most: int) -> list[Job]:
-        """Claim up to so many jobs that run with others, and give them."""
+    def take(self, room: Room) -> list[Job]:
+        """Claim jobs that run with others, as far as there is room, and give them."""
         # A thread that has not served the group for so long may have lost everything to others.
-        return [] if monotonic() - self._served_at > SESSION_SECONDS else self.shelf.take(most)
+        return [] if monotonic() - self._served_at > SESSION_SECONDS else self.shelf.take(room)
 
     def take_alone(self) -> Job | None:
         """Give a job that runs alone, and is claimed."""

@@ -19,6 +19,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from orchestrator.model.job import Job
+from orchestrator.ports.queue import Room
 
 _UNKNOWN: Final = -1
 """In place of an offset that is committed: it is not known which one is."""
@@ -67,26 +68,30 @@ class Shelf:
 
     # --- in the event loop -----------------------------------------------------------------------------------------
 
-    def take(self, most: int) -> list[Job]:
-        """Claim up to so many jobs that run with others, and give them."""
+    def take(self, room: Room) -> list[Job]:
+        """Claim jobs that run with others, as far as there is room, and give them."""
         now = self.asked_at = monotonic()
         if not self.count and not self._secured:
             return []
         taken: list[Job] = []
         with self._lock:
-            self._take_secured(taken, most)
+            self._take_secured(taken, room)
             partitions = list(self._waiting)
             self._turn += 1
             first = self._turn % (len(partitions) or 1)
-            for partition in (*partitions[first:], *partitions[:first]):
+            for place, partition in enumerate((*partitions[first:], *partitions[:first]), first):
                 queue = self._waiting[partition]
                 if not queue or queue[0].job.alone:
                     continue
                 if partition in self._unsafe:
-                    self._wishes = max(self._wishes, most - len(taken))
+                    self._wishes = max(self._wishes, room.jobs)
                     continue
-                while queue and len(taken) < most and not queue[0].job.alone:
-                    taken.append(self._claim(queue).job)
+                while room.jobs and queue and not queue[0].job.alone:
+                    if room.takes(queue[0].job):
+                        taken.append(self._claim(queue).job)
+                    else:
+                        # What did not fit comes first next time.
+                        self._turn = place % len(partitions) - 1
             if taken:
                 self.moved_at = now
         return taken
@@ -269,15 +274,14 @@ class Shelf:
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    def _take_secured(self, taken: list[Job], most: int) -> None:
-        kept = [entry for entry in self._secured if entry[0].alone]
+    def _take_secured(self, taken: list[Job], room: Room) -> None:
+        kept: deque[tuple[Job, float]] = deque()
         for job, at in self._secured:
-            if not job.alone and len(taken) < most:
+            if not job.alone and room.takes(job):
                 taken.append(job)
-            elif not job.alone:
+            else:
                 kept.append((job, at))
-        if taken:
-            self._secured = deque(kept)
+        self._secured = kept
 
     def _claim(self, queue: deque[Read]) -> Read:
         read = queue.popleft()
