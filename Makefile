@@ -101,6 +101,7 @@ docs: $(DEV_ENV) ## Write the pages that are made from the source
 	@cd orchestrator && .venv/bin/python -m tests.architecture.limits_page
 	@cd orchestrator && .venv/bin/python -m tests.architecture.failpoints_page
 	@cd orchestrator && .venv/bin/python -m tests.engine.state_diagram
+	@cd orchestrator && .venv/bin/python -m tests.architecture.protocol_files
 
 bench: $(DEV_ENV) ## Measure: ARGS="--help" says what
 	@cd orchestrator && $(UV) run --frozen -q python ../bench/run.py $(ARGS)

@@ -27,7 +27,7 @@ from orchestrator.adapters.failpoints.ports import (
     armed_store,
 )
 from orchestrator.adapters.kafka.broker import open_broker
-from orchestrator.adapters.kafka.config import KafkaConfig, Topics
+from orchestrator.adapters.kafka.config import KafkaConfig
 from orchestrator.adapters.kafka.feed import open_feed
 from orchestrator.adapters.postgres.alone import only_process
 from orchestrator.adapters.postgres.database import Database as PostgresDatabase
@@ -47,6 +47,7 @@ from orchestrator.app.life import Route
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.app.plans import Plans
 from orchestrator.model.role import Role
+from orchestrator.model.topics import TOPICS, Topics
 from orchestrator.ports.duties import Duties
 from orchestrator.ports.hints import Hints
 from orchestrator.ports.queries import Queries
@@ -94,7 +95,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
         async with open_orchestrator(settings) as orchestrator:
             server = _Server(
                 uvicorn.Config(
-                    make_app(orchestrator, settings.names),
+                    make_app(orchestrator, settings.names, _topics(settings)),
                     http=Protocol.within(settings.limits.request_head_bytes_max),
                     ws="none",
                     lifespan="off",
@@ -241,7 +242,7 @@ def kafka_config(settings: Settings) -> KafkaConfig:
     """Give what the settings say about Kafka."""
     return KafkaConfig(
         servers=settings.kafka,
-        topics=Topics().prefixed(settings.kafka_prefix),
+        topics=_topics(settings),
         prefix=settings.kafka_prefix,
         mode=settings.topics,
         start_seconds=settings.start_seconds,
@@ -254,6 +255,10 @@ def kafka_config(settings: Settings) -> KafkaConfig:
         records_max=settings.limits.kafka_records_max,
         routes={action: settings.kafka_prefix + topic for action, topic in settings.kafka_routes.items()},
     )
+
+
+def _topics(settings: Settings) -> Topics:
+    return TOPICS.prefixed(settings.kafka_prefix)
 
 
 def url_of(settings: Settings) -> str:

@@ -16,9 +16,9 @@ from msgspec.structs import fields, replace
 
 from orchestrator.adapters.failpoints.armed import Failpoints, FailpointsNotValid
 from orchestrator.adapters.kafka import properties
-from orchestrator.adapters.kafka.config import Topics
 from orchestrator.model.limits import Limits
 from orchestrator.model.role import ALL_ROLES, Role
+from orchestrator.model.topics import TOPICS
 
 PREFIX: Final = "ORCHESTRATOR_"
 LOCAL_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -203,7 +203,7 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(f"failpoints: {error}") from None
     if settings.redis:
         _check_redis(settings)
-    names = set(msgspec.structs.astuple(Topics()))
+    names = set(msgspec.structs.astuple(TOPICS))
     for action, topic in settings.kafka_routes.items():
         if topic in names:
             raise SettingsError(f"kafka_routes: {action} cannot have {topic} to itself: it has its use already")

@@ -13,11 +13,11 @@ from confluent_kafka import Consumer, Message, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from orchestrator.adapters.kafka.config import Topics
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.bootstrap import open_orchestrator
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Duration
+from orchestrator.model.topics import TOPICS, Topics
 from orchestrator.model.view import RunView
 from orchestrator.settings import Settings
 
@@ -34,7 +34,7 @@ class Site:
 
     @property
     def topics(self) -> Topics:
-        return Topics().prefixed(self.prefix)
+        return TOPICS.prefixed(self.prefix)
 
     @asynccontextmanager
     async def process(self, **more: Any) -> AsyncIterator[Orchestrator]:

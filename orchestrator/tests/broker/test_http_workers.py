@@ -109,6 +109,20 @@ async def test_a_worker_over_http_gets_the_jobs_of_an_action_with_a_topic_of_its
         assert (await ended(orchestrator, run_id)).status == "COMPLETED"
 
 
+async def test_the_next_attempt_gets_what_the_last_one_said(site: Site) -> None:
+    async with site.process() as orchestrator:
+        await define(orchestrator, {"action": "a", "retry": {"delay": 0}})
+        worker = HttpWorker(orchestrator, "w", "a")
+        run_id = await trigger(orchestrator)
+        (job,) = await worker.jobs()
+        failure = {"status": "failed", "error": {"type": "Again"}, "details": {"done": [40, "ü"]}}
+        await worker.exchange({"jobId": job["jobId"], "attempt": 1, **failure})
+        (job,) = await worker.jobs()
+        assert (job["attempt"], job["details"]) == (2, {"done": [40, "ü"]})
+        await worker.exchange(done(job))
+        assert (await ended(orchestrator, run_id)).status == "COMPLETED"
+
+
 async def test_a_worker_that_comes_to_another_process_goes_on_there(site: Site) -> None:
     async with site.process() as here, site.process() as there:
         await define(here, {"action": "a"})

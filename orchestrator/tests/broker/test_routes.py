@@ -8,9 +8,10 @@ import logging
 import pytest
 from msgspec.structs import replace
 
-from orchestrator.adapters.kafka.config import KafkaConfig, Topics
+from orchestrator.adapters.kafka.config import KafkaConfig
 from orchestrator.app import broker_leases, outgoing
 from orchestrator.model.errors import Unavailable
+from orchestrator.model.topics import TOPICS
 from tests.broker.site import RawWorker, Site, define, ended, eventually, trigger
 
 ROUTES = {"resize": "workflow-jobs.resize"}
@@ -107,7 +108,7 @@ async def test_workers_that_look_elsewhere_are_told_of(
 
 
 async def test_a_missing_topic_of_an_action_is_an_error_where_topics_are_only_checked(site: Site) -> None:
-    for name in Topics().prefixed(site.prefix).__struct_fields__:
+    for name in TOPICS.prefixed(site.prefix).__struct_fields__:
         site.make_topic(getattr(site.topics, name))
     async with site.process(topics="check"):
         pass

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.adapters.kafka.config import Topics
+from orchestrator.model.topics import TOPICS
 from stack.kafka import Kafka
 from stack.ports import free_port
 from stack.postgres import Postgres
@@ -53,7 +53,7 @@ class Installation:
         self.postgres = Postgres(folder / "postgres", free_port())
         self.kafka = Kafka(folder / "kafka", free_port())
         self.redis = Redis(folder / "redis", free_port()) if with_redis else None
-        self.topics = Topics()
+        self.topics = TOPICS
         self.replicas: list[Child] = []
         self.workers: list[Child] = []
         self._ports: dict[str, int] = {}

@@ -10,11 +10,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from orchestrator.adapters.kafka.broker import KafkaBroker, open_broker
-from orchestrator.adapters.kafka.config import KafkaConfig, Topics
+from orchestrator.adapters.kafka.config import KafkaConfig
 from orchestrator.adapters.kafka.feed import open_feed
 from orchestrator.model.job import Job, job_id
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId
+from orchestrator.model.topics import TOPICS
 from orchestrator.ports.broker import Stop
 from orchestrator.ports.feed import Feed
 from orchestrator.ports.queue import JOB_HEAD_BYTES, Room
@@ -29,7 +30,7 @@ class Place:
 
     def __init__(self, servers: str, stack: AsyncExitStack) -> None:
         prefix = f"t{uuid.uuid4().hex[:8]}-"
-        self.config = KafkaConfig(servers=servers, topics=Topics().prefixed(prefix), prefix=prefix, partitions=3)
+        self.config = KafkaConfig(servers=servers, topics=TOPICS.prefixed(prefix), prefix=prefix, partitions=3)
         self.broker: KafkaBroker
         self.stack = stack
         self.sent = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -11,11 +12,10 @@ import falcon
 import falcon.asgi
 from falcon.asgi import Request, Response
 
-from orchestrator.api import http
+from orchestrator.api import asyncapi, http, openapi
 from orchestrator.api.dead_letters import DeadLetter, DeadLetters, DiscardMany, Groups, Redrive, RedriveMany
 from orchestrator.api.health import Live, Ready
 from orchestrator.api.metrics import Metrics
-from orchestrator.api.openapi import document
 from orchestrator.api.runs import Cancel, Events, Run, Runs
 from orchestrator.api.served import Served
 from orchestrator.api.workers import Drain, Exchange, Heartbeat, Worker, Workers
@@ -24,6 +24,7 @@ from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.model.errors import InvalidRequest, OrchestratorError
 from orchestrator.model.problem import HostRefused, RoleMissing, error_kinds, problem_of
 from orchestrator.model.role import Role
+from orchestrator.model.topics import TOPICS, Topics
 from orchestrator.pages import render
 from orchestrator.pages.assets import ASSET_HEADERS, asset
 
@@ -39,13 +40,14 @@ _ALWAYS: Final = frozenset({"/health/live", "/health/ready", "/metrics", "/error
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None) -> Asgi:
+def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None, topics: Topics = TOPICS) -> Asgi:
     """Build the application.
 
     Args:
         orchestrator: the use-cases.
         hosts: names under which this server may be called; None takes any. A server on a loopback address takes only
             its own names, so that no web page elsewhere can reach it by a name that was bent to it (DNS rebinding).
+        topics: what the topics are called here.
     """
     served = Served()
     middleware: list[Any] = [_Answers(orchestrator, served), _Guard(hosts)]
@@ -81,7 +83,8 @@ def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None) -> Asgi:
         "/health/ready": Ready(orchestrator),
         "/metrics": Metrics(orchestrator, served),
         "/errors/{code}": _Errors(),
-        "/openapi.json": _OpenApi(),
+        "/openapi.json": _Document(openapi.document),
+        "/asyncapi": _Document(partial(asyncapi.document, topics)),
         "/assets/{name}": _Assets(),
     }
     serves_all = Role.API in orchestrator.life.roles
@@ -223,9 +226,12 @@ class _Errors:
             http.send_json(resp, kind)
 
 
-class _OpenApi:
+class _Document:
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        self._make = make
+
     async def on_get(self, req: Request, resp: Response) -> None:
-        http.send_json(resp, document())
+        http.send_json(resp, self._make())
 
 
 class _Assets:

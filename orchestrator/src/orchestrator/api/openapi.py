@@ -48,7 +48,7 @@ def document() -> dict[str, Any]:
     schemas, components = msgspec.json.schema_components([*types, Problem], ref_template=_REF)
     for component in components.values():
         for name, described in component.get("properties", {}).items():
-            described.update(_FIELDS.get(name, {}))
+            described.update(rule(name))
     by_type = dict(zip([str(type_) for type_ in [*types, Problem]], schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
@@ -65,6 +65,11 @@ def document() -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": components},
     }
+
+
+def rule(field: str) -> dict[str, Any]:
+    """Give what the edge checks of a field of this name, after decoding."""
+    return _FIELDS.get(field, {})
 
 
 def _describe(operation: Operation, by_type: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import Final
 
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from orchestrator.app import registration
 from orchestrator.app.assignment import Assignment
@@ -356,7 +356,7 @@ class Gateway:
             deadline=deadline,
             heartbeat_timeout=None if job.heartbeat_timeout is None else times.seconds(job.heartbeat_timeout),
             alone=job.alone,
-            details=None if job.details is None else Raw(job.details),
+            details=UNSET if job.details is None else Raw(job.details),
         )
 
     def checked_details(self, job: JobInFlight) -> Json | None:

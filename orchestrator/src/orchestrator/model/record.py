@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from orchestrator.model import times
 from orchestrator.model.definition import DurationField
@@ -38,7 +38,8 @@ class JobRecord(_Record, omit_defaults=True):
     timeout: float | None = None
     heartbeat_timeout: float | None = None
     alone: bool = False
-    details: Raw | None = None
+    details: Raw | UnsetType = UNSET
+    """Not ``None``: a union with that would take nothing but null."""
 
 
 class ResultRecord(_Record):
@@ -112,7 +113,7 @@ def job_value(job: Job) -> bytes:
             timeout=None if job.timeout is None else times.seconds(job.timeout),
             heartbeat_timeout=None if job.heartbeat_timeout is None else times.seconds(job.heartbeat_timeout),
             alone=job.alone,
-            details=None if job.details is None else Raw(job.details),
+            details=UNSET if job.details is None else Raw(job.details),
         )
     )
 
@@ -155,7 +156,7 @@ def read_job(value: bytes) -> Job:
         timeout=_duration(record.timeout),
         heartbeat_timeout=_duration(record.heartbeat_timeout),
         alone=record.alone,
-        details=None if record.details is None else Json(bytes(record.details)),
+        details=None if record.details is UNSET else Json(bytes(record.details)),
     )
 
 

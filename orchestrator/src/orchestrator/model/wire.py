@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from orchestrator.model.definition import DurationField
 
@@ -99,7 +99,7 @@ class JobOut(_Wire, omit_defaults=True):
     deadline: str | None = None
     heartbeat_timeout: float | None = None
     alone: bool = False
-    details: Raw | None = None
+    details: Raw | UnsetType = UNSET
 
 
 class AttemptRef(_Wire):

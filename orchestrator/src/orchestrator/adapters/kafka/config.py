@@ -10,6 +10,7 @@ from msgspec.structs import astuple
 
 from orchestrator.adapters.kafka.properties import merged, refusal
 from orchestrator.model.limits import Limits
+from orchestrator.model.topics import TOPICS, Topics
 
 GROUP: Final = "workflow-orchestrator"
 """The consumer group of all processes of the orchestrator; that of their reading of a topic is ``<group>.<topic>``."""
@@ -30,26 +31,12 @@ PREFETCH_KIB: Final = 16 * 1024
 _LIMITS: Final = Limits()
 
 
-class Topics(msgspec.Struct, frozen=True):
-    """The names of the topics."""
-
-    jobs: str = "workflow-jobs"
-    results: str = "workflow-results"
-    heartbeats: str = "workflow-heartbeats"
-    control: str = "workflow-control"
-    dead_letters: str = "workflow-jobs.DLT"
-
-    def prefixed(self, prefix: str) -> Topics:
-        """Give the names with something before them."""
-        return Topics(*(prefix + name for name in astuple(self)))
-
-
 class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A cluster and its topics."""
 
     servers: str
     """Addresses, with commas."""
-    topics: Topics = Topics()
+    topics: Topics = TOPICS
     mode: Literal["auto", "check", "off"] = "auto"
     """Whether missing topics are made at the start, are an error, or are not looked for."""
     start_seconds: float = 30.0
