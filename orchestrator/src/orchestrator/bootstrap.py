@@ -24,7 +24,9 @@ from orchestrator.adapters.failpoints.ports import (
     armed_feed,
     armed_hints,
     armed_outbox,
+    armed_roster,
     armed_store,
+    armed_strangers,
 )
 from orchestrator.adapters.kafka.broker import open_broker
 from orchestrator.adapters.kafka.config import KafkaConfig
@@ -158,6 +160,7 @@ async def open_orchestrator(settings: Settings) -> AsyncIterator[Orchestrator]:
         if settings.failpoints:
             points.warn()
             store = armed_store(store, points)
+            roster = armed_roster(roster, points)
             route = None if route is None else _armed_route(route, points)
             hints = None if hints is None else armed_hints(hints, points)
         orchestrator = Orchestrator(
@@ -211,6 +214,7 @@ def _armed_route(route: Route, points: Failpoints) -> Route:
         outbox=armed_outbox(route.outbox, points),
         duties=armed_duties(route.duties, points),
         feed=None if route.feed is None else armed_feed(route.feed, points),
+        strangers=None if route.strangers is None else armed_strangers(route.strangers, points),
     )
 
 

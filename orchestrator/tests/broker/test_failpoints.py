@@ -14,6 +14,7 @@ from orchestrator.adapters.failpoints.names import FAILPOINTS
 from orchestrator.app import broker_leases
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.bootstrap import open_orchestrator
+from orchestrator.model.errors import WorkerNotDrainable
 from orchestrator.model.limits import Limits
 from orchestrator.ports.queries import LetterFilter
 from orchestrator.ports.store import PayloadRef
@@ -75,6 +76,7 @@ async def test_every_failpoint_is_met(
     async with open_orchestrator(settings) as orchestrator, open_orchestrator(settings) as other:
         await _live(orchestrator, site, raw)
         await _serve_over_http(orchestrator, other)
+        await _look_around(other)
         # Nobody does this one: it is noted as sent, and looked for among those that were taken.
         await trigger(orchestrator)
         until = asyncio.get_running_loop().time() + PATIENCE_SECONDS
@@ -103,6 +105,16 @@ async def _serve_over_http(*processes: Orchestrator) -> None:
         await process.cancel(stopped, b"")
 
 
+async def _look_around(process: Orchestrator) -> None:
+    """Do what people do with workers."""
+    while "w" not in {worker.worker_id for worker in await process.workers()}:
+        await asyncio.sleep(0.05)
+    assert (await process.worker("w")).transport == "kafka"
+    with pytest.raises(WorkerNotDrainable):
+        await process.drain("w")
+    await process.unserved()
+
+
 async def _lose(orchestrator: Orchestrator) -> None:
     """Let jobs lie beyond the end of their topic, as after a crash of the broker that took it back."""
     assert orchestrator.life.outgoing is not None
@@ -116,6 +128,11 @@ async def _live(orchestrator: Orchestrator, site: Site, raw: RawWorker) -> None:
     started = await orchestrator.trigger("flow", b"", "a-key")
     await define(orchestrator, {"action": "step1", "retry": {"maxRetries": 0}}, {"action": "step2"})
     job = await raw.job()
+    outgoing = orchestrator.life.outgoing
+    assert outgoing is not None
+    while outgoing._acknowledged:
+        # Where a job was that fails is asked for once it is noted, and no more remembered.
+        await asyncio.sleep(0.05)
     failure = {**job, "status": "failed", "error": {"type": "Broke", "message": "no luck"}}
     site.say(site.topics.results, b"no result", json.dumps(failure).encode())
     assert (await ended(orchestrator, started.run_id)).status == "FAILED"

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 from tests.chaos.installation import OPEN
-from tests.chaos.scenarios import Scenario, scenarios
+from tests.chaos.scenarios import Scenario, scenarios, walks
 from tests.chaos.stage import Stage
 
 HEAD = """\
@@ -67,13 +67,18 @@ def main() -> int:
     """Play what was asked for; 1 when anything was violated."""
     parser = argparse.ArgumentParser(prog="make chaos ARGS=...", description="Play the crash table.")
     parser.add_argument("--only", default="", help="names of scenarios, with commas")
+    parser.add_argument(
+        "--failpoint", default="", metavar="GLOB", help="of all failpoints only such, with every action: 'roster.*'"
+    )
     parser.add_argument("--list", action="store_true", help="say which there are")
     parser.add_argument("--jobs", type=int, default=1, help="scenarios played at a time, each on parts of its own")
     parser.add_argument("--runs", type=int, default=10_000, help="runs of the largest scenario")
     parser.add_argument("--seed", type=int, default=1, help="what is drawn: which process, when")
     parser.add_argument("--keep", action="store_true", help="keep all logs and data, also where nothing was violated")
     chosen = parser.parse_args()
-    table = scenarios(chosen.runs)
+    table = walks(chosen.failpoint) if chosen.failpoint else scenarios(chosen.runs)
+    if not table:
+        parser.error(f"there is no failpoint {chosen.failpoint}; docs/failpoints.md says which there are")
     if chosen.list:
         print("\n".join(f"{one.name:16} {one.title}" for one in table))
         return 0

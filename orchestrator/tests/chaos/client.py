@@ -166,9 +166,25 @@ class Clients:
                 elif letter["payload"]["number"] // 20 % 2:
                     self._settled(self.call("DELETE", path), path)
 
+    def look_at_workers(self) -> None:
+        """Open the page of workers, then one over Kafka, and try to drain it, which is for workers over HTTP only."""
+        self.call("GET", "/workers", headers={"Accept": "text/html"})
+        answer = self.call("GET", "/workers")
+        if answer is None or answer.status != 200:
+            return
+        over_kafka = [worker["workerId"] for worker in answer.json() if worker["transport"] == "kafka"]
+        if over_kafka:
+            path = f"/workers/{self._random.choice(over_kafka)}"
+            self.call("GET", path)
+            # 404: it has gone meanwhile.
+            self._expect(self.call("POST", f"{path}/drain"), path, 404, 409)
+
     def _settled(self, answer: Answer | None, path: str) -> None:
         # 409: somebody settled it before, which may have been this very call.
-        if answer is not None and answer.status < 500 and answer.status not in {200, 202, 204, 409}:
+        self._expect(answer, path, 200, 202, 204, 409)
+
+    def _expect(self, answer: Answer | None, path: str, *statuses: int) -> None:
+        if answer is not None and answer.status < 500 and answer.status not in statuses:
             self.wrong.append(f"{path}: {answer.status} {answer.text[:300]}")
 
 

@@ -7,7 +7,7 @@ import re
 import signal
 import socket
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import monotonic, sleep
 
 from confluent_kafka import KafkaError, KafkaException
@@ -19,7 +19,7 @@ from tests.chaos.child import Child, until
 from tests.chaos.installation import READY_SECONDS, status_of
 from tests.chaos.journal import Journal
 from tests.chaos.poison import effects_of
-from tests.chaos.stage import Stage, failpoints_with
+from tests.chaos.stage import Stage
 from tests.chaos.store import Kept
 
 REACH_SECONDS = 25.0
@@ -54,9 +54,9 @@ REFUSED_SECONDS = 3.0
 # --- failpoints -----------------------------------------------------------------------------------------------------
 
 
-def each_failpoint_once(stage: Stage, action: str, names: list[str] | None = None) -> None:
+def each_failpoint_once(stage: Stage, action: str, names: Sequence[str]) -> None:
     """Let a process die at each failpoint: two replicas walk over them, armed with the next when they are back."""
-    waiting = deque(failpoints_with(action) if names is None else names)
+    waiting = deque(names)
     tries: dict[str, int] = {}
     armed: dict[str, tuple[str, float, int]] = {}
     """By replica: its failpoint, until when it is waited for, and how often it had acted before."""
@@ -141,21 +141,20 @@ def _set_read_only(stage: Stage, what: str) -> None:
     stage.parts.postgres.execute("SELECT pg_reload_conf()")
 
 
-def each_failpoint_often(stage: Stage, action: str, seconds: float, names: list[str] | None = None) -> None:
+def each_failpoint_often(stage: Stage, action: str, seconds: float, names: Sequence[str]) -> None:
     """Let every call go wrong each so many times, all of them together, until each has gone wrong in some process."""
     kind = action.partition(":")[0]
-    chosen = failpoints_with(kind) if names is None else names
-    arm_all(stage, dict.fromkeys(chosen, action))
+    arm_all(stage, dict.fromkeys(names, action))
     over = monotonic() + seconds
-    until(lambda: monotonic() > over and set(chosen) <= stage.met().keys(), seconds + 20, look=0.25)
-    if rest := [name for name in chosen if not stage.met()[name]]:
+    until(lambda: monotonic() > over and set(names) <= stage.met().keys(), seconds + 20, look=0.25)
+    if rest := [name for name in names if not stage.met()[name]]:
         # What comes after calls that fail is seldom come to while all of them do.
         arm_all(stage, dict.fromkeys(rest, action), times="1")
         until(lambda: _are_met(stage, rest), RARE_SECONDS, look=PROVOKE_SECONDS)
         _provoke(stage, ())
     met = stage.met()
-    stage.note(f"{kind} at a failpoint", sum(met[name] for name in chosen))
-    if unmet := [name for name in chosen if not met[name]]:
+    stage.note(f"{kind} at a failpoint", sum(met[name] for name in names))
+    if unmet := [name for name in names if not met[name]]:
         stage.wrong.append(f"no process came to {unmet} within {RARE_SECONDS:g} s of nothing else")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Final
 
 from orchestrator.adapters.failpoints.names import DELAY, DONE_THEN_ERROR, DONE_THEN_KILL, ERROR, KILL
@@ -38,25 +39,14 @@ class Scenario:
     """How many runs; as many as fit into the time of the fault where it is None."""
     mix: tuple[Kind, ...] = kinds.MIX
     setup: Setup = field(default_factory=Setup)
+    failpoints: tuple[str, ...] = ()
+    """Those that it walks over."""
 
 
 def scenarios(runs: int) -> list[Scenario]:
     """Give all of them; ``runs`` is how many the largest has."""
     return [
-        *(
-            Scenario(name, f"each failpoint, {what}", fault, setup=PLENTY)
-            for name, what, fault in (
-                ("kill", "`kill -9`", plays(faults.each_failpoint_once, KILL)),
-                ("done-then-kill", "done and then `kill -9`", plays(faults.each_failpoint_once, DONE_THEN_KILL)),
-                ("error", "error", _errors),
-                (
-                    "doubt",
-                    "done but reported as failed",
-                    plays(faults.each_failpoint_often, DONE_THEN_ERROR, 20),
-                ),
-                ("delay", "delay of 0.2 s", plays(faults.each_failpoint_often, f"{DELAY}:0.2", 20)),
-            )
-        ),
+        *walks(),
         Scenario(
             "postgres", "PostgreSQL restarted every few seconds, in six ways", plays(faults.postgres_restarts, 45)
         ),
@@ -129,7 +119,30 @@ def scenarios(runs: int) -> list[Scenario]:
     ]
 
 
-def _errors(stage: Stage) -> None:
-    names = [name for name in failpoints_with(ERROR) if name not in CHECKS]
-    faults.each_failpoint_often(stage, ERROR, 20, names)
-    faults.each_failpoint_once(stage, ERROR, list(CHECKS))
+def walks(pattern: str = "*") -> list[Scenario]:
+    """Give the scenarios that walk over failpoints, over those with such a name; without those that meet none."""
+    rows = (
+        ("kill", "`kill -9`", KILL, _once),
+        ("done-then-kill", "done and then `kill -9`", DONE_THEN_KILL, _once),
+        ("error", "error", ERROR, _often),
+        ("doubt", "done but reported as failed", DONE_THEN_ERROR, _often),
+        ("delay", "delay of 0.2 s", f"{DELAY}:0.2", _often),
+    )
+    found: list[Scenario] = []
+    for name, what, action, walk in rows:
+        names = tuple(one for one in failpoints_with(action.partition(":")[0]) if fnmatchcase(one, pattern))
+        if names:
+            fault = plays(walk, action, names)
+            found.append(Scenario(name, f"each failpoint, {what}", fault, setup=PLENTY, failpoints=names))
+    return found
+
+
+def _once(stage: Stage, action: str, names: Sequence[str]) -> None:
+    faults.each_failpoint_once(stage, action, names)
+
+
+def _often(stage: Stage, action: str, names: Sequence[str]) -> None:
+    ends = [name for name in names if action == ERROR and name in CHECKS]
+    if others := [name for name in names if name not in ends]:
+        faults.each_failpoint_often(stage, action, 20, others)
+    faults.each_failpoint_once(stage, action, ends)

@@ -103,10 +103,11 @@ class Stage:
                 chatter.join(30)
 
     def _chatter(self) -> None:
-        """Do now and then what people do: settle dead letters, make versions of a workflow."""
+        """Do now and then what people do: settle dead letters, look at workers, make versions of a workflow."""
         while not self._is_over.wait(CHATTER_SECONDS):
             self.clients.settle()
             self.clients.call("GET", "/metrics")
+            self.clients.look_at_workers()
             self._versions += 1
             step = {"action": "prepare"}
             self.clients.call(

@@ -7,13 +7,21 @@ from time import monotonic
 
 import pytest
 
-from orchestrator.adapters.failpoints.names import ACTIONS, DELAY, DONE_THEN_ERROR, ERROR, FAILPOINTS
+from orchestrator.adapters.failpoints.names import (
+    ACTIONS,
+    DELAY,
+    DONE_THEN_ERROR,
+    DONE_THEN_KILL,
+    ERROR,
+    FAILPOINTS,
+    KILL,
+)
 from tests.chaos import faults
 from tests.chaos.checker import Verdict
 from tests.chaos.child import until
 from tests.chaos.installation import READY_SECONDS
-from tests.chaos.scenarios import CHECKS, PLENTY, scenarios
-from tests.chaos.stage import EMBEDDED_ONLY, Setup, Stage, failpoints_with
+from tests.chaos.scenarios import CHECKS, PLENTY, scenarios, walks
+from tests.chaos.stage import EMBEDDED_ONLY, Setup, Stage
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -92,10 +100,17 @@ def test_every_scenario_of_the_table_has_a_name_of_its_own() -> None:
 
 
 def test_every_failpoint_is_played_with_every_action_that_it_knows() -> None:
-    played = {action: set(failpoints_with(action)) for action in ACTIONS}
+    named = {KILL: "kill", ERROR: "error", DELAY: "delay", DONE_THEN_ERROR: "doubt", DONE_THEN_KILL: "done-then-kill"}
+    played = {one.name: one.failpoints for one in scenarios(1) if one.setup == PLENTY}
+    assert named.keys() == ACTIONS.keys()
     for name, point in FAILPOINTS.items():
-        wanted = set() if name in EMBEDDED_ONLY else set(point.actions)
-        assert {action for action, names in played.items() if name in names} == wanted
-    scenarios_of = {"kill", "error", "delay", "doubt", "done-then-kill"}
-    assert scenarios_of <= {one.name for one in scenarios(1) if one.setup == PLENTY}
-    assert len(ACTIONS) == len(scenarios_of)
+        wanted = set() if name in EMBEDDED_ONLY else {named[action] for action in point.actions}
+        assert {scenario for scenario, names in played.items() if name in names} == wanted
+
+
+def test_some_failpoints_are_played_by_their_names() -> None:
+    found = {one.name: one.failpoints for one in walks("roster.*d*")}
+    assert found.keys() == {"kill", "done-then-kill", "error", "doubt", "delay"}
+    assert set(found.values()) == {("roster.find", "roster.in_hand", "roster.drain")}
+    assert [one.name for one in walks("results.take")] == ["kill", "done-then-kill", "delay"]
+    assert walks("no.*") == []

@@ -28,7 +28,9 @@ from orchestrator.ports.duties import Duties
 from orchestrator.ports.feed import Feed
 from orchestrator.ports.hints import Hints
 from orchestrator.ports.outbox import Outbox
+from orchestrator.ports.roster import Roster
 from orchestrator.ports.store import Store, Transaction
+from orchestrator.ports.strangers import Strangers
 
 
 class Died(BaseException):
@@ -333,6 +335,7 @@ UNARMED = {
     "broker.results": "an inbox",
     "broker.heartbeats": "an inbox",
     "store.transaction": "its calls are failpoints",
+    "strangers.topic_of": "a setting",
 }
 """What a port has that is no failpoint, and why."""
 
@@ -348,6 +351,8 @@ def test_every_call_of_these_ports_is_a_failpoint_or_has_a_reason_not_to_be() ->
         "feed": Feed,
         "duties": Duties,
         "hints": Hints,
+        "roster": Roster,
+        "strangers": Strangers,
     }
     calls = {
         f"{prefix}.{name}"

@@ -16,7 +16,9 @@ from orchestrator.ports.duties import Duties
 from orchestrator.ports.feed import Feed
 from orchestrator.ports.hints import Hints
 from orchestrator.ports.outbox import Outbox
+from orchestrator.ports.roster import Roster
 from orchestrator.ports.store import Store, Transaction
+from orchestrator.ports.strangers import Strangers
 
 KILL: Final = "kill"
 ERROR: Final = "error"
@@ -99,6 +101,8 @@ def _all() -> Iterator[Failpoint]:
         yield Failpoint(f"{inbox}.done", "Say that what was taken is durable.", _WORDLESS)
     yield from _calls("outbox", Outbox)
     yield from _quick_calls()
+    yield from _calls("roster", Roster)
+    yield from _calls("strangers", Strangers)
 
 
 FAILPOINTS: Final = {point.name: point for point in _all()}

@@ -21,7 +21,9 @@ from orchestrator.ports.feed import Feed
 from orchestrator.ports.hints import Hints
 from orchestrator.ports.outbox import Outbox
 from orchestrator.ports.queue import Room
+from orchestrator.ports.roster import Roster
 from orchestrator.ports.store import Store, Transaction
+from orchestrator.ports.strangers import Strangers
 
 
 def armed_store(store: Store, points: Failpoints) -> Store:
@@ -52,6 +54,16 @@ def armed_duties(duties: Duties, points: Failpoints) -> Duties:
 def armed_hints(hints: Hints, points: Failpoints) -> Hints:
     """Put failpoints around hints, and around what they tell; a failure is a miss."""
     return cast("Hints", _Hints(hints, "hints", points))
+
+
+def armed_roster(roster: Roster, points: Failpoints) -> Roster:
+    """Put failpoints around the list of workers."""
+    return cast("Roster", _Calls(roster, "roster", points))
+
+
+def armed_strangers(strangers: Strangers, points: Failpoints) -> Strangers:
+    """Put failpoints around the question who else reads jobs."""
+    return cast("Strangers", _Calls(strangers, "strangers", points))
 
 
 class _Calls:
