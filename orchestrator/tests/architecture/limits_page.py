@@ -56,7 +56,7 @@ def read() -> Iterator[Limit]:
 
 def readable(limit: Limit) -> str:
     """Give a default as it would be set, and as a person says it."""
-    plain = f"`{limit.default:.0f}`"
+    plain = f"`{limit.default:.12g}`"
     units: tuple[tuple[int, str], ...] = ()
     if "_bytes_" in limit.name:
         units = ((MIB, "MiB"), (KIB, "KiB"))
