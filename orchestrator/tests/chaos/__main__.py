@@ -35,6 +35,8 @@ class Row:
     done_again: int
     violations: list[str]
     seconds: float
+    phases: str = ""
+    """How long each phase took; what is left of it is the start and the check."""
 
     def __str__(self) -> str:
         found = f"**{len(self.violations)}**" if self.violations else "0"
@@ -60,6 +62,7 @@ def perform(scenario: Scenario, folder: Path, seed: int) -> Row:
         verdict.done_again,
         verdict.violations,
         monotonic() - begun,
+        ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in stage.seconds.items()),
     )
 
 
@@ -114,7 +117,7 @@ def _tell(scenario: Scenario, folder: Path, seed: int, *, keep: bool) -> Row:
         row = perform(scenario, folder, seed)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other scenarios are played
         row = Row(scenario, "", 0, 0, 0, [f"it could not be played: {error!r}"], 0)
-    print("\n".join([str(row), *(f"    {one}" for one in row.violations)]), flush=True)
+    print("\n".join([str(row), *(f"    {one}" for one in [row.phases, *row.violations])]), flush=True)
     if not row.violations and not keep:
         shutil.rmtree(folder, ignore_errors=True)
     return row

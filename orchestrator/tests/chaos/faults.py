@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from orchestrator.adapters.kafka.config import GROUP
 from stack.service import HOST
+from tests.chaos import kinds
 from tests.chaos.child import Child, until
 from tests.chaos.installation import READY_SECONDS, status_of
 from tests.chaos.journal import Journal
@@ -384,7 +385,9 @@ def poison(stage: Stage, pills: int) -> None:
     stage.note("jobs that kill their worker", pills)
 
     def look_closer(kept: Kept, journal: Journal) -> list[str]:
-        effects = effects_of(kept, journal, stage.setup.lost_attempts_max, stage.setup.lease_seconds)
+        setup = stage.setup
+        session = kinds.SESSION_SECONDS if setup.workers else 0
+        effects = effects_of(kept, journal, setup.lost_attempts_max, setup.lease_seconds, session)
         stage.remarks.append(str(effects))
         return effects.violations
 

@@ -2,8 +2,9 @@
 
 Rule 1: the pill has its bounded attempts, each in one process, and one dead letter.
 Rule 2: a neighbour's job is lost with it once at most, and never without a death.
-Rule 3: what was lost begins again within its lease and `MARGIN_SECONDS` of the death. No neighbour's step takes longer
-        than that from its first attempt to its end, its own work left out.
+Rule 3: what was lost begins again within its lease and `MARGIN_SECONDS` of the death, and a session of the group for
+        each death meanwhile: so long it stands still. No neighbour's step takes longer than that from its first attempt
+        to its end, its own work left out.
 """
 
 from __future__ import annotations
@@ -24,9 +25,8 @@ NOTICED_SECONDS: Final = 3.0
 """How long it may take until a job is known to be in hand, and until it is seen that its lease has ended."""
 SPARE_SECONDS: Final = 3.0
 """For the retry's delay, what runs alone before, and a machine that has other work to do."""
-MARGIN_SECONDS: Final = NOTICED_SECONDS + kinds.SESSION_SECONDS + SPARE_SECONDS
-"""Beyond the lease. The pill may come again when its neighbours do, and kill the worker that was to have them next: its
-group stands still for a session."""
+MARGIN_SECONDS: Final = NOTICED_SECONDS + SPARE_SECONDS
+"""Beyond the lease."""
 
 
 @dataclass
@@ -37,6 +37,20 @@ class Death:
     """Seconds since 1970."""
     lost: set[Execution]
     """What else its handlers were at."""
+
+
+@dataclass
+class Patience:
+    """How long a neighbour may wait."""
+
+    alone: float
+    """Where nobody dies meanwhile."""
+    session: float
+    deaths: list[Death]
+
+    def limit(self, since: float, until: float) -> float:
+        """Give the seconds that may go by, where so much time did."""
+        return self.alone + self.session * sum(since - self.session <= death.at <= until for death in self.deaths)
 
 
 @dataclass
@@ -59,8 +73,16 @@ class Effects:
         )
 
 
-def effects_of(kept: Kept, journal: Journal, losses_max: int, lease: float) -> Effects:
-    """Look at everything once it has come to rest."""
+def effects_of(kept: Kept, journal: Journal, losses_max: int, lease: float, session: float) -> Effects:
+    """Look at everything once it has come to rest.
+
+    Args:
+        kept: what the database says.
+        journal: what the workers say.
+        losses_max: how often a pill may be lost and is tried again.
+        lease: seconds that a silent worker keeps its jobs.
+        session: seconds for which a death holds up the others; 0 where workers are in no group.
+    """
     effects = Effects()
     pills = {run_id for run_id, run in kept.runs.items() if run.input["kind"] == kinds.POISON}
     deaths = list(_deaths(journal, pills))
@@ -69,7 +91,7 @@ def effects_of(kept: Kept, journal: Journal, losses_max: int, lease: float) -> E
         effects.violations += _pill(run_id, kept, journal, losses_max)
     for run_id, run in kept.runs.items():
         if run_id not in pills:
-            _neighbour(run_id, run, journal, deaths, lease + MARGIN_SECONDS, effects)
+            _neighbour(run_id, run, journal, deaths, Patience(lease + MARGIN_SECONDS, session, deaths), effects)
     return effects
 
 
@@ -99,7 +121,9 @@ def _pill(run_id: str, kept: Kept, journal: Journal, losses_max: int) -> Iterato
         yield f"the pill {run_id} has {len(letters)} dead letters"
 
 
-def _neighbour(run_id: str, run: Run, journal: Journal, deaths: list[Death], limit: float, effects: Effects) -> None:
+def _neighbour(
+    run_id: str, run: Run, journal: Journal, deaths: list[Death], patience: Patience, effects: Effects
+) -> None:
     for step, history in _by_step(run.events).items():
         lost = [event for event in history if isinstance(event, events.AttemptLost)]
         if len(lost) > 1:
@@ -112,15 +136,16 @@ def _neighbour(run_id: str, run: Run, journal: Journal, deaths: list[Death], lim
             if died_at is None or died_at > event.at / MICROS:
                 effects.violations.append(f"{run_id} step {step} attempt {event.attempt} was lost, and nobody had died")
             elif again:
-                effects.again_seconds = max(effects.again_seconds, min(again) - died_at)
-                if min(again) - died_at > limit:
+                waited, limit = min(again) - died_at, patience.limit(died_at, min(again))
+                effects.again_seconds = max(effects.again_seconds, waited)
+                if waited > limit:
                     effects.violations.append(
-                        f"{run_id} step {step} began again {min(again) - died_at:.1f} s after its worker had died"
+                        f"{run_id} step {step} began again {waited:.1f} s after its worker had died, not {limit:.1f} s"
                     )
-        late = _late(run_id, step, history, journal)
+        late, limit = _late(run_id, step, history, journal), patience.limit(*_span(history))
         effects.step_seconds = max(effects.step_seconds, late)
         if late > limit:
-            effects.violations.append(f"{run_id} step {step} was {late:.1f} s late beside a pill")
+            effects.violations.append(f"{run_id} step {step} was {late:.1f} s late beside a pill, not {limit:.1f} s")
 
 
 def _death_of(execution: Execution, queued_at: float, deaths: list[Death]) -> float | None:
@@ -139,6 +164,10 @@ def _late(run_id: str, step: int, history: list[Event], journal: Journal) -> flo
     ends, begun = journal.ended_at[place], journal.begun_at[place]
     work = min(ends) - min(begun) if ends and begun else 0.0
     return (completed.at - queued.at) / MICROS - work
+
+
+def _span(history: list[Event]) -> tuple[float, float]:
+    return min(event.at for event in history) / MICROS, max(event.at for event in history) / MICROS
 
 
 def _by_step(history: list[Event]) -> dict[int, list[Event]]:

@@ -69,6 +69,8 @@ class Stage:
         """Violations that are seen while faults are played."""
         self.remarks: list[str] = []
         """Figures that a fault has found."""
+        self.seconds: dict[str, float] = {}
+        """How long the phases of the play took."""
         self.look_closer: Callable[[Kept, Journal], list[str]] = lambda kept, journal: []
         """What else is to be checked once everything has come to rest."""
         self._is_over = threading.Event()
@@ -132,10 +134,13 @@ class Stage:
             mix: the kinds of runs, by turns.
         """
         self.clients.start(runs, per_second, mix)
-        fault(self)
-        self.clients.rest()
-        self.parts.heal()
-        self._come_to_rest()
+        with self._timed("fault"):
+            fault(self)
+        with self._timed("healing"):
+            self.clients.rest()
+            self.parts.heal()
+        with self._timed("rest"):
+            self._come_to_rest()
         found = check(
             self.parts.postgres.url,
             self.parts.kafka.url,
@@ -147,6 +152,12 @@ class Stage:
         )
         found.violations = [*self.wrong, *self.clients.wrong, *self._crashes(), *found.violations]
         return found
+
+    @contextlib.contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        begun = monotonic()
+        yield
+        self.seconds[phase] = monotonic() - begun
 
     def _crashes(self) -> list[str]:
         """Name the processes that a signal has ended which nobody had sent; note those that gave a reason."""

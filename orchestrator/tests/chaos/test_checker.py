@@ -36,6 +36,7 @@ from tests.real import Real
 BEGAN = 1_800_000_000
 """Seconds since 1970."""
 LEASE = 10.0
+SESSION = 6.0
 LOSSES_MAX = 3
 BROKE = Failure("Broke")
 
@@ -50,6 +51,8 @@ class World:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._plans = Plans()
+        self.session = SESSION
+        """What a death costs the workers of a group; 0 where there is none."""
         self.asked: dict[int, Asked] = {}
         self.records: list[Record] = []
         definitions = {}
@@ -116,7 +119,7 @@ class World:
         """Check."""
         journal = Journal(self._folder)
         verdict = Checker(self.asked.values(), journal, self.kept, self.records, LOSSES_MAX).check()
-        return verdict.violations + effects_of(self.kept, journal, LOSSES_MAX, LEASE).violations
+        return verdict.violations + effects_of(self.kept, journal, LOSSES_MAX, LEASE, self.session).violations
 
     def _plan(self, kind: Kind) -> Plan:
         return self._plans.of(self.kept.definitions[kinds.workflow_of(kind), 1])
@@ -377,12 +380,12 @@ def _neighbour_is_lost_without_a_death(world: World) -> None:
 
 
 def _neighbour_waits_too_long_for_its_next_attempt(world: World) -> None:
-    world.rewrite(6, ("begin", 5, 0, 2, 1.5 + LEASE + MARGIN_SECONDS + 1))
+    world.rewrite(6, ("begin", 5, 0, 2, 1.5 + LEASE + MARGIN_SECONDS + 4 * SESSION + 1))
 
 
 def _neighbour_is_not_served(world: World) -> None:
     run = world.kept.runs["run-5"]
-    run.events[9] = events.StepCompleted(at(4 + LEASE + MARGIN_SECONDS + 2), 1, 1)
+    run.events[9] = events.StepCompleted(at(4 + LEASE + MARGIN_SECONDS + 4 * SESSION + 2), 1, 1)
 
 
 POISONED: list[tuple[Callable[[World], None], str]] = [
@@ -402,6 +405,16 @@ def test_what_a_pill_does_beyond_its_right_is_noticed(
     world: World, violate: Callable[[World], None], told: str
 ) -> None:
     violate(world)
+    assert [one for one in world.violations() if told in one]
+
+
+def test_a_death_holds_up_a_neighbour_for_a_session_of_its_group_and_where_there_is_none_for_nothing(
+    world: World,
+) -> None:
+    world.rewrite(6, ("begin", 5, 0, 2, 1.5 + LEASE + MARGIN_SECONDS + 4 * SESSION - 1))
+    told = "s after its worker had died"
+    assert [one for one in world.violations() if told in one] == []
+    world.session = 0
     assert [one for one in world.violations() if told in one]
 
 
