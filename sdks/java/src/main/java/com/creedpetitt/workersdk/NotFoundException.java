@@ -1,0 +1,22 @@
+package com.creedpetitt.workersdk;
+
+import java.util.List;
+import java.util.Map;
+
+/** There is no such workflow, run, worker or dead letter (404). */
+public class NotFoundException extends ApiException {
+    private static final long serialVersionUID = 1L;
+
+    /**
+     * Makes one.
+     *
+     * @param status the HTTP status
+     * @param code the machine's name of the error
+     * @param title the short form for people
+     * @param detail the long form; may be empty
+     * @param errors what is wrong field by field
+     */
+    public NotFoundException(int status, String code, String title, String detail, List<Map<String, String>> errors) {
+        super(status, code, title, detail, errors);
+    }
+}
