@@ -140,6 +140,11 @@ class KafkaConfig:
         """Where the brokers are, for log lines."""
         return f"kafka://{self.servers}"
 
+    @property
+    def session_s(self) -> float:
+        """How many seconds a group waits for a member that gives no sign of life."""
+        return float({**_CONSUMER, **self.properties}["session.timeout.ms"]) / 1_000
+
     def topic_of(self, action: str) -> str:
         """Return the topic that the jobs of an action come on."""
         return self.routes.get(action, self.topics.jobs)

@@ -25,6 +25,7 @@ from workersdk.kafka.config import LEASE_S_DEFAULT, KafkaConfig
 from workersdk.kafka.consumer import ActionConsumer
 from workersdk.kafka.control import Control
 from workersdk.kafka.heartbeat import PRESENCE_S, Heartbeats
+from workersdk.kafka.predecessors import Predecessors, note_gone, note_here
 from workersdk.kafka.quiet import Quiet
 from workersdk.kafka.reader import Reader
 from workersdk.kafka.records import BeatWriter, KafkaJob
@@ -128,11 +129,25 @@ class KafkaSession(Life):
                 is_told = True
             await asyncio.sleep(LOOK_AGAIN_S)
         self._sender.share(self._control.result_partitions)
+        await self._wait_for_the_dead()
+
+    async def _wait_for_the_dead(self) -> None:
+        """Let the others of the groups go on until it is known there that a worker which was here has died."""
+        predecessors = Predecessors(self._config, self._hello.worker_id, self._hello.actions, self._logger)
+        until = self._loop.time() + predecessors.patience
+        is_told = False
+        while (dead := await asyncio.to_thread(predecessors.find)) and self._loop.time() < until:
+            if not is_told:
+                names = ", ".join(sorted(dead))
+                self._logger.info("waiting until the groups have noticed that %s is dead", names)
+                is_told = True
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     async def _beat(self) -> None:
         await self._heartbeats.run()
 
     def _begin(self) -> None:
+        note_here(self._hello.worker_id)
         self._control.start()
         reader = self._reader = Reader(
             self._config,
@@ -200,6 +215,7 @@ class KafkaSession(Life):
             await asyncio.to_thread(consumer.join, max(0.0, until - self._loop.time()))
         if self._reader is not None:
             await asyncio.to_thread(self._reader.join, max(0.0, until - self._loop.time()))
+        note_gone(self._hello.worker_id)
 
     # ------------------------------------------------------------ from the threads
 
