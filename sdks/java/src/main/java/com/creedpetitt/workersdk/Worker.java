@@ -6,6 +6,8 @@ import com.creedpetitt.workersdk.internal.Version;
 import com.creedpetitt.workersdk.internal.http.Http;
 import com.creedpetitt.workersdk.internal.http.HttpLife;
 import com.creedpetitt.workersdk.internal.json.Json;
+import com.creedpetitt.workersdk.internal.kafka.KafkaConfig;
+import com.creedpetitt.workersdk.internal.kafka.KafkaLife;
 import com.creedpetitt.workersdk.internal.work.Hello;
 import com.creedpetitt.workersdk.internal.work.Life;
 import com.creedpetitt.workersdk.internal.work.RegisteredHandler;
@@ -303,8 +305,14 @@ public final class Worker {
         if (Address.isHttp(address)) {
             return new HttpLife(new Http(address, environment), hello, handlers, json, drain, logger);
         }
-        throw new InvalidUrlException("'" + address + "' is not an address that this version knows. Known are"
-                + " http://host:port and https://host:port, the address of the orchestrator");
+        String servers = Address.kafkaServers(address)
+                .orElseThrow(() -> new InvalidUrlException("'" + address
+                        + "' is not an address that this version knows. Known are http://host:port and https://host:port,"
+                        + " the address of the orchestrator, and host:port, host1:port,host2:port and kafka://host:port,"
+                        + " those of Kafka"));
+        KafkaConfig config =
+                KafkaConfig.read(servers, settings.kafka, settings.routes, settings.strictOffsets, environment);
+        return new KafkaLife(config, hello, group, handlers, json, drain, logger);
     }
 
     private static void forget(Thread hook) {
@@ -351,6 +359,9 @@ public final class Worker {
         private Duration drainTimeout = DRAIN_TIMEOUT;
         private Logger logger;
         private ObjectMapper mapper;
+        private boolean strictOffsets;
+        private Map<String, ?> kafka = Map.of();
+        private Map<String, String> routes = Map.of();
 
         private Builder() {}
 
@@ -433,6 +444,42 @@ public final class Worker {
          */
         public Builder json(ObjectMapper given) {
             mapper = given;
+            return this;
+        }
+
+        /**
+         * Sets, over Kafka, whether to wait for the commit of a job's offset before each execution.
+         *
+         * @param given true waits each time, about 5 ms; false, the default, only after partitions were assigned
+         * @return this builder
+         */
+        public Builder strictOffsets(boolean given) {
+            strictOffsets = given;
+            return this;
+        }
+
+        /**
+         * Sets native properties of Kafka's client, such as {@code Map.of("session.timeout.ms", 30_000)}. They win over
+         * those of the environment. Those that the worker's promises rest on are refused with a {@link SettingException}
+         * when it is started.
+         *
+         * @param properties by name
+         * @return this builder
+         */
+        public Builder kafka(Map<String, ?> properties) {
+            kafka = Map.copyOf(properties);
+            return this;
+        }
+
+        /**
+         * Sets, over Kafka, actions whose jobs come on a topic of their own, as the orchestrator's {@code kafka_routes}
+         * says. Those of the environment variable WORKFLOW_ROUTES ({@code action=topic}, with commas) hold for the others.
+         *
+         * @param topics by action
+         * @return this builder
+         */
+        public Builder routes(Map<String, String> topics) {
+            routes = Map.copyOf(topics);
             return this;
         }
 

@@ -1,0 +1,279 @@
+package com.creedpetitt.workersdk.real;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.creedpetitt.workersdk.ExampleWorkerApp;
+import com.creedpetitt.workersdk.NonRetryableException;
+import com.creedpetitt.workersdk.NotFoundException;
+import com.creedpetitt.workersdk.RunFailedException;
+import com.creedpetitt.workersdk.SettingException;
+import com.creedpetitt.workersdk.WaitTimeoutException;
+import com.creedpetitt.workersdk.Worker;
+import com.creedpetitt.workersdk.WorkflowClient;
+import com.creedpetitt.workersdk.model.Run;
+import com.creedpetitt.workersdk.model.Step;
+import com.fasterxml.jackson.databind.JsonNode;
+import java.math.BigInteger;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.UUID;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.Test;
+
+/** Workers over a real Kafka, and over HTTP beside it, with a real orchestrator. */
+class KafkaWorkerTest {
+    private static final Duration END = Duration.ofSeconds(40);
+
+    private final Installation site = Installation.shared();
+    private final WorkflowClient client = site.client;
+    private final String suffix = UUID.randomUUID().toString().substring(0, 8);
+
+    private String action(String name) {
+        return name + "-" + suffix;
+    }
+
+    private void define(String id, Object... steps) {
+        client.define(id, List.of(steps));
+    }
+
+    private static Worker.Builder quick() {
+        return Worker.builder()
+                .lease(Duration.ofSeconds(3))
+                .kafka(Map.of("session.timeout.ms", 6_000, "heartbeat.interval.ms", 300));
+    }
+
+    private Map<String, String> environment() {
+        return Map.of("KAFKA_BOOTSTRAP_SERVERS", site.kafka);
+    }
+
+    @Test
+    void theExampleOfTheContractWorksUnchanged() {
+        define("example-" + suffix, "step1");
+        try (Child worker = Child.java(ExampleWorkerApp.class.getName(), environment())) {
+            JsonNode output = client.run("example-" + suffix, "Hello World", END);
+            assertEquals("Java processed: Hello World", output.asText());
+            worker.says("connected to kafka://" + site.kafka + ", actions: step1, concurrency 10");
+            assertEquals(143, worker.terminate());
+            worker.says("has left kafka://" + site.kafka);
+        }
+    }
+
+    @Test
+    void jobsGoThroughSeveralStepsWithAllTheirDigits() {
+        Worker worker = quick().build()
+                .register(action("first"), payload -> payload)
+                .register(action("second"), JsonNode.class, node -> node);
+        define("steps-" + suffix, action("first"), action("second"));
+        Map<String, Object> input = new HashMap<>();
+        input.put("large", BigInteger.TEN.pow(30));
+        input.put("text", "ä€😀");
+        input.put("bulk", "x".repeat(1024 * 1024));
+        input.put("nothing", null);
+        try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+            JsonNode output = client.run("steps-" + suffix, input, END);
+            assertEquals(input.get("large"), output.get("large").bigIntegerValue());
+            assertEquals("ä€😀", output.get("text").asText());
+            assertEquals(1024 * 1024, output.get("bulk").asText().length());
+            assertTrue(output.get("nothing").isNull());
+        }
+    }
+
+    @Test
+    void aFailureIsTriedAgainUnlessItIsTheLast() {
+        AtomicInteger tries = new AtomicInteger();
+        Worker worker = quick().build()
+                .register(action("flaky"), payload -> {
+                    if (tries.incrementAndGet() < 3) {
+                        throw new IllegalStateException("not yet");
+                    }
+                    return tries.get();
+                })
+                .register(action("bad"), payload -> {
+                    throw new NonRetryableException("never", "InvalidOrder");
+                })
+                .register(action("huge"), payload -> "x".repeat(3 * 1024 * 1024));
+        Map<String, Object> retry = Map.of("delay", "20ms");
+        define("flaky-" + suffix, Map.of("action", action("flaky"), "retry", retry));
+        define("bad-" + suffix, action("bad"));
+        define("huge-" + suffix, action("huge"));
+        try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+            assertEquals(3, client.run("flaky-" + suffix, 1, END).asInt());
+            RunFailedException bad = assertThrows(RunFailedException.class, () -> client.run("bad-" + suffix, 1, END));
+            assertEquals("InvalidOrder", bad.run().error().type());
+            assertEquals(1, bad.run().steps().get(0).attempts().size());
+            RunFailedException huge =
+                    assertThrows(RunFailedException.class, () -> client.run("huge-" + suffix, 1, END));
+            assertEquals("ResultTooLarge", huge.run().error().type());
+        }
+    }
+
+    @Test
+    void workersOfTwoLanguagesShareAnActionAndNoJobIsDoneTwice() {
+        String script = "from workersdk import Worker\n"
+                + "worker = Worker(worker_id='w-python-" + suffix + "', kafka={'heartbeat.interval.ms': 300})\n"
+                + "worker.register('" + action("both")
+                + "', lambda payload, context: {'worker': 'python', 'attempt': context.attempt})\n"
+                + "worker.register('" + action("python") + "', lambda payload: payload)\n"
+                + "worker.start()\n";
+        Map<String, AtomicInteger> executions = new ConcurrentHashMap<>();
+        Worker worker = quick().concurrency(4)
+                .build()
+                .register(action("both"), (payload, context) -> {
+                    executions
+                            .computeIfAbsent(context.jobId(), id -> new AtomicInteger())
+                            .incrementAndGet();
+                    return Map.of("worker", "java", "attempt", context.attempt());
+                })
+                .register(action("java"), payload -> payload);
+        define("both-" + suffix, action("both"));
+        define("mixed-" + suffix, action("python"), action("java"), action("both"));
+        try (Child python = Child.python(script, environment());
+                RunningWorker running = new RunningWorker(worker, site.kafka)) {
+            python.says("connected to");
+            Map<String, Integer> by = new HashMap<>();
+            // Both have their share of the partitions once both have done something.
+            Installation.until("both have done jobs", () -> {
+                List<String> runs = new ArrayList<>();
+                for (int number = 0; number < 24; number++) {
+                    runs.add(client.trigger("both-" + suffix, number));
+                }
+                for (String id : runs) {
+                    Run run = client.await(id, END);
+                    assertEquals("COMPLETED", run.status());
+                    assertEquals(1, run.finalOutput().get("attempt").asInt());
+                    by.merge(run.finalOutput().get("worker").asText(), 1, Integer::sum);
+                }
+                return by.size() == 2;
+            });
+            assertTrue(executions.values().stream().allMatch(count -> count.get() == 1));
+            assertEquals(executions.size(), by.get("java"));
+            JsonNode last = client.run("mixed-" + suffix, 1, END);
+            assertEquals(1, last.get("attempt").asInt());
+        }
+    }
+
+    @Test
+    void whoIsAskedToEndFinishesWhatIsInHand() {
+        define("slow-" + suffix, action("slow"));
+        try (Child worker = Child.java(ChildWorker.class.getName(), environment(), action("slow"))) {
+            String id = client.trigger("slow-" + suffix, "slow");
+            worker.says("slow in");
+            worker.askToEnd();
+            worker.says("leaving: 1 jobs in hand");
+            worker.nudge();
+            assertEquals(143, worker.ends());
+            Run run = client.await(id, END);
+            assertEquals(1, run.finalOutput().get("attempt").asInt());
+            assertFalse(worker.lines.stream().anyMatch(line -> line.contains("giving back")));
+        }
+    }
+
+    @Test
+    void whenAWorkerIsKilledAnotherOneDoesItsJobAloneAndKnowsHowFarItWas() {
+        define("stuck-" + suffix, action("stuck"));
+        String id = client.trigger("stuck-" + suffix, "stuck");
+        try (Child worker = Child.java(ChildWorker.class.getName(), environment(), action("stuck"))) {
+            worker.says("stuck in");
+            Installation.until(
+                    "the orchestrator knows the details",
+                    () -> client.get(id).raw().at("/steps/0/details/done").isInt());
+            worker.kill();
+        }
+        AtomicBoolean knows = new AtomicBoolean();
+        Worker second = quick().build().register(action("stuck"), (payload, context) -> {
+            knows.set(context.details(JsonNode.class).path("done").asInt() == 40);
+            return context.attempt();
+        });
+        try (RunningWorker running = new RunningWorker(second, site.kafka)) {
+            Run run = client.await(id, END);
+            assertEquals("COMPLETED", run.status(), run.toString());
+            assertEquals(2, run.finalOutput().asInt());
+            assertEquals("LOST", run.steps().get(0).attempts().get(0).status());
+            assertTrue(knows.get());
+        }
+    }
+
+    @Test
+    void aWorkerThatComesBackDoesNotDoAgainWhatWasDone() throws InterruptedException {
+        AtomicInteger executions = new AtomicInteger();
+        define("once-" + suffix, action("once"));
+        for (int life = 1; life <= 2; life++) {
+            Worker worker = quick().build().register(action("once"), payload -> executions.incrementAndGet());
+            try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+                assertEquals(life, client.run("once-" + suffix, life, END).asInt());
+            }
+        }
+        assertEquals(2, executions.get());
+    }
+
+    @Test
+    void aLongJobLivesOnItsHeartbeatsAndIsInterruptedWhenItsRunIsCancelled() throws InterruptedException {
+        CountDownLatch begun = new CountDownLatch(1);
+        CountDownLatch stopped = new CountDownLatch(1);
+        Worker worker = quick().lease(Duration.ofSeconds(1)).build().register(action("long"), (payload, context) -> {
+            begun.countDown();
+            try {
+                new CountDownLatch(1).await();
+            } finally {
+                if (context.isCancelled()) {
+                    stopped.countDown();
+                }
+            }
+            return null;
+        });
+        define("long-" + suffix, action("long"));
+        try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+            String id = client.trigger("long-" + suffix, 1);
+            assertTrue(begun.await(20, TimeUnit.SECONDS));
+            assertThrows(WaitTimeoutException.class, () -> client.await(id, Duration.ofMillis(3500)));
+            Step step = client.get(id).steps().get(0);
+            assertEquals(1, step.attempts().size(), "three leases, one attempt");
+            client.cancel(id, "enough");
+            assertTrue(stopped.await(10, TimeUnit.SECONDS));
+            assertEquals("CANCELLED", client.await(id, END).status());
+        }
+    }
+
+    @Test
+    void aWorkerOverHttpWorksBesideThem() {
+        Worker overHttp = Worker.builder().build().register(action("web"), payload -> "web " + payload);
+        Worker overKafka = quick().build().register(action("queue"), payload -> "queue " + payload);
+        define("beside-" + suffix, action("web"), action("queue"));
+        try (RunningWorker one = new RunningWorker(overHttp, site.url);
+                RunningWorker two = new RunningWorker(overKafka, site.kafka)) {
+            assertEquals("queue web 1", client.run("beside-" + suffix, 1, END).asText());
+            Installation.until(
+                    "both are known",
+                    () -> client.workers().stream()
+                                    .filter(known -> known.workerId().equals(overHttp.workerId())
+                                            || known.workerId().equals(overKafka.workerId()))
+                                    .filter(known -> known.status().equals("CONNECTED"))
+                                    .count()
+                            == 2);
+            assertTrue(client.events(client.trigger("beside-" + suffix, 2)).size() > 0);
+        }
+        assertThrows(NotFoundException.class, () -> client.get(UUID.randomUUID().toString()));
+    }
+
+    @Test
+    void whatThePromisesRestOnCannotBeSet() {
+        Worker worker = Worker.builder().kafka(Map.of("group.id", "mine")).build();
+        worker.register("a", payload -> payload);
+        SettingException error = assertThrows(SettingException.class, () -> worker.start(site.kafka));
+        assertTrue(error.getMessage().contains("group.id is the worker's own"), error.getMessage());
+        Worker wrong =
+                Worker.builder().kafka(Map.of("session.timeout.ms", "soon")).build();
+        wrong.register("a", payload -> payload);
+        assertThrows(SettingException.class, () -> wrong.start(site.kafka));
+    }
+}

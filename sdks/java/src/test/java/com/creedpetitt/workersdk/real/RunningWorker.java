@@ -1,0 +1,52 @@
+package com.creedpetitt.workersdk.real;
+
+import com.creedpetitt.workersdk.Worker;
+import java.time.Duration;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+
+/** A worker that runs until the block ends; it must then leave in good order. */
+final class RunningWorker implements AutoCloseable {
+    private static final Duration WAIT_MAX = Duration.ofSeconds(15);
+
+    private final Worker worker;
+    private final CompletableFuture<Void> end = new CompletableFuture<>();
+    final Thread thread;
+
+    RunningWorker(Worker worker, String url) {
+        this.worker = worker;
+        thread = new Thread(() -> {
+            try {
+                worker.start(url);
+                end.complete(null);
+            } catch (Throwable error) {
+                end.completeExceptionally(error);
+            }
+        });
+        thread.setDaemon(true);
+        thread.start();
+    }
+
+    /** Returns once it has returned by itself; throws what it threw. */
+    void ends() {
+        try {
+            end.get(WAIT_MAX.toSeconds(), TimeUnit.SECONDS);
+        } catch (ExecutionException error) {
+            throw error.getCause() instanceof RuntimeException known ? known : new IllegalStateException(error);
+        } catch (InterruptedException | TimeoutException error) {
+            throw new AssertionError("the worker did not leave", error);
+        }
+    }
+
+    boolean hasEnded() {
+        return end.isDone();
+    }
+
+    @Override
+    public void close() {
+        worker.stop();
+        ends();
+    }
+}
