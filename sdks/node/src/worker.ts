@@ -3,8 +3,9 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { type Duration, readDuration } from "./duration.js";
-import { UnsupportedTransportError, WorkflowError } from "./errors.js";
+import { WorkflowError } from "./errors.js";
 import type { Context, Handler } from "./handlers.js";
+import type { KafkaChoices } from "./kafka/settings.js";
 import type { Life, LifeOptions } from "./life.js";
 import { type Logger, standardLogger } from "./logging.js";
 import { Session } from "./session.js";
@@ -34,6 +35,21 @@ export interface WorkerOptions {
   readonly drainTimeout?: Duration;
   /** Where it writes, instead of stderr. `console` will do. */
   readonly logger?: Logger;
+  /**
+   * Over Kafka: true waits for the commit of a job's offset before each execution, about 5 ms; false (the default) only
+   * after partitions were assigned.
+   */
+  readonly strictOffsets?: boolean;
+  /**
+   * Over Kafka: properties by the names of librdkafka, such as `{ "session.timeout.ms": 30_000 }`; they win over those of
+   * the environment. Those that the worker's promises rest on are refused with a `SettingError`.
+   */
+  readonly kafka?: Readonly<Record<string, string | number | boolean>>;
+  /**
+   * Over Kafka: actions whose jobs come on a topic of their own, and its name, as the orchestrator's `kafka_routes` says;
+   * those of the environment variable WORKFLOW_ROUTES (`action=topic`, with commas) hold for the others.
+   */
+  readonly routes?: Readonly<Record<string, string>>;
 }
 
 /** Does the jobs of the actions that it has handlers for. */
@@ -43,6 +59,7 @@ export class Worker {
   readonly #leaseMs: number | undefined;
   readonly #drainTimeoutMs: number;
   readonly #logger: Logger;
+  readonly #kafka: KafkaChoices;
   readonly #handlers = new Map<string, Handler>();
   #life: Life | undefined;
   #isRunning = false;
@@ -68,6 +85,8 @@ export class Worker {
     }
     this.#drainTimeoutMs = readDuration(drainTimeout, "drainTimeout");
     this.#logger = options.logger ?? standardLogger;
+    const { strictOffsets: isStrict = false, kafka: properties = {}, routes = {} } = options;
+    this.#kafka = { isStrict, properties, routes };
   }
 
   /** The registered handlers by action. */
@@ -188,10 +207,12 @@ export class Worker {
     };
     const servers = kafkaServers(address);
     if (servers === undefined) return new Session(openTransport(address), options);
-    void group;
-    throw new UnsupportedTransportError(
-      "this version speaks HTTP only: give the address of the orchestrator, such as http://127.0.0.1:8080",
-    );
+    // The library for Kafka is loaded by those who speak to it.
+    const [{ readSettings }, { KafkaSession }] = await Promise.all([
+      import("./kafka/settings.js"),
+      import("./kafka/session.js"),
+    ]);
+    return new KafkaSession(readSettings(servers, this.#kafka, process.env, this.#logger), group, options);
   }
 }
 
