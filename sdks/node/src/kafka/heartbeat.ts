@@ -123,13 +123,13 @@ export class Heartbeats {
   #send(named: readonly KafkaJob[], news: ReadonlyMap<KafkaJob, string>, isLeaving: boolean): void {
     const { writer, topic, key, sender, capacity, onHeard } = this.#parts;
     const sentAt = now();
-    const room = isLeaving ? 0 : capacity();
+    const room = capacity();
     this.#last = sentAt;
     this.#isFullTold = room === 0;
     const mark = {};
     this.#onWay = mark;
     const entries = named.map((job) => writeInFlight(job, news.get(job)));
-    const value = writer.write(entries, isLeaving ? capacity() : room, isLeaving);
+    const value = writer.write(entries, room, isLeaving);
     const onEnd = (error?: unknown): void => {
       if (this.#onWay === mark) this.#onWay = undefined;
       if (error !== undefined) return;

@@ -16,6 +16,7 @@ import { Cluster, reasonOf } from "./cluster.js";
 import { ActionConsumer } from "./consumer.js";
 import { Control } from "./control.js";
 import { Heartbeats, PRESENCE_MS } from "./heartbeat.js";
+import { noteGone, noteHere, Predecessors } from "./predecessors.js";
 import { Reader } from "./reader.js";
 import { BeatWriter, KafkaJob, writeResult } from "./records.js";
 import { Sender, type Sending } from "./sender.js";
@@ -111,14 +112,34 @@ export class KafkaSession extends Life {
     let isTold = false;
     while (!this.over.signal.aborted) {
       const missing = await this.#control.look();
-      if (missing === undefined) return;
+      if (missing === undefined) break;
       if (!isTold && !this.over.signal.aborted) {
         this.logger.warn(`cannot reach ${this.address} (${missing}); retrying`);
         isTold = true;
       }
       await sleep(LOOK_AGAIN_MS, this.over.signal);
     }
+    await this.#waitForTheDead();
     this.over.signal.throwIfAborted();
+  }
+
+  /** Let the others of the groups go on until it is known there that a worker which was here has died. */
+  async #waitForTheDead(): Promise<void> {
+    const { signal } = this.over;
+    const { hello } = this;
+    const predecessors = new Predecessors(this.#cluster(), this.#settings, hello.workerId, hello.actions, this.logger);
+    const until = now() + predecessors.patienceMs;
+    let isTold = false;
+    while (!signal.aborted && now() < until) {
+      const dead = await predecessors.find(signal);
+      if (dead.size === 0) return;
+      if (!isTold) {
+        const names = [...dead].sort().join(", ");
+        this.logger.info(`waiting until the groups have noticed that ${names} is dead`);
+        isTold = true;
+      }
+      await sleep(LOOK_AGAIN_MS, signal);
+    }
   }
 
   protected override async beat(): Promise<void> {
@@ -126,6 +147,7 @@ export class KafkaSession extends Life {
   }
 
   protected override begin(): void {
+    noteHere(this.hello.workerId);
     const parts = { settings: this.#settings, reader: this.#reader, slots: this.#slots, logger: this.logger };
     this.#consumers = this.hello.actions.map(
       (action) =>
@@ -171,6 +193,7 @@ export class KafkaSession extends Life {
     this.#sender.close();
     await within(this.#consuming, LEAVE_GROUPS_MS);
     await within(Promise.all(this.#clusters.map((cluster) => cluster.close())), LEAVE_GROUPS_MS);
+    noteGone(this.hello.workerId);
   }
 
   // ------------------------------------------------------------ jobs

@@ -1,6 +1,7 @@
 /** What the brokers' answers look like: the types of the client's calls, of whichever version is spoken. */
 
 import type {
+  describeGroupsV5,
   fetchV17,
   findCoordinatorV6,
   joinGroupV9,
@@ -14,6 +15,7 @@ type AnswerOf<M extends { api: { async: (...args: never[]) => Promise<unknown> }
   ReturnType<M["api"]["async"]>
 >;
 
+export type DescribeGroupsAnswer = AnswerOf<typeof describeGroupsV5>;
 export type FetchAnswer = AnswerOf<typeof fetchV17>;
 export type FetchedPartition = FetchAnswer["responses"][number]["partitions"][number];
 export type FindCoordinatorAnswer = AnswerOf<typeof findCoordinatorV6>;
