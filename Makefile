@@ -1,7 +1,7 @@
 # `make help` says what there is. Python 3.11 or newer is all that is needed: uv is installed into .uv/ where it is missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help all java node python demo server stop setup test check fmt docs bench bench-distributed chaos clean \
+.PHONY: help all java node python demo server stop setup test check fmt docs bench bench-distributed chaos conformance clean \
 	stack stack-down stack-status stack-install
 MAKEFLAGS += --no-print-directory
 
@@ -131,6 +131,10 @@ bench-distributed: $(DEV_ENV) ## The same with Kafka, PostgreSQL and Redis: ARGS
 
 chaos: $(DEV_ENV) stack-install ## Play the crash table: kill, freeze and fail every part; ARGS="--list", "--only NAME --jobs 2"
 	@cd orchestrator && PYTHONPATH=".:$(CURDIR)" .venv/bin/python -m tests.chaos $(ARGS)
+
+conformance: $(DEV_ENV) $(SDK_ENV) $(NODE_ENV) stack-install ## Play the protocol's scenarios on every SDK: ARGS="--worker node --only drain"
+	@cd sdks/node && $(NODE_RUN) npm run -s build
+	@cd orchestrator && $(NODE_RUN) PYTHONPATH=".:$(CURDIR)" .venv/bin/python -m tests.conformance $(ARGS)
 
 clean: stop ## Wipe all data: DATA, that of the real parts, demo-output and caches
 	@if [ -d .stack ]; then $(STACK_RUN) wipe; fi

@@ -8,6 +8,7 @@ import typer
 
 from orchestrator import __version__
 from orchestrator.cli import demo, dev, dlq, doctor, runs, server, stop, worker, workflow
+from orchestrator.cli.conformance import command as conformance
 from orchestrator.cli.failure import Failure, show
 
 app = typer.Typer(
@@ -36,12 +37,14 @@ def _root(
 
 _START = "Start here"
 _USE = "Workflows and runs"
+_WORKERS = "For authors of workers"
 
 app.command(rich_help_panel=_START)(demo.demo)
 app.command(rich_help_panel=_START)(dev.dev)
 app.command(rich_help_panel=_START)(server.server)
 app.command(rich_help_panel=_START)(stop.stop)
 app.command(rich_help_panel=_START)(doctor.doctor)
+app.command(rich_help_panel=_WORKERS)(conformance.conformance)
 app.add_typer(workflow.app, name="workflow", rich_help_panel=_USE)
 app.add_typer(runs.app, name="run", rich_help_panel=_USE)
 app.add_typer(dlq.app, name="dlq", rich_help_panel=_USE)

@@ -73,6 +73,13 @@ class Child:
                 process.wait()
         self._close_lifeline()
 
+    def kill(self) -> None:
+        """End it at once, as ``kill -9`` does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._close_lifeline()
+
     def last_words(self, lines: int = 8) -> str:
         """Give the end of its output."""
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -27,8 +27,23 @@ class StageBroken(Exception):
 class ServerProcess:
     """A server of our own, on the wanted port or the next free one."""
 
-    def __init__(self, *, port: int, data: Path | None, log: Path | None) -> None:
+    def __init__(
+        self,
+        *,
+        port: int,
+        data: Path | None,
+        log: Path | None,
+        options: Sequence[str] = (),
+        environ: dict[str, str] | None = None,
+    ) -> None:
         """Choose the port.
+
+        Args:
+            port: the first one to try.
+            data: the data folder; None keeps nothing, unless `options` say where.
+            log: the file for its output; None leaves it where ours goes.
+            options: further ones of ``orchestrator server``.
+            environ: further variables.
 
         Raises:
             StageBroken: none is free.
@@ -38,9 +53,9 @@ class ServerProcess:
         except OSError as error:
             raise StageBroken(str(error)) from None
         self.url = f"http://{HOST}:{self.port}"
-        kept = ["--memory"] if data is None else ["--data", str(data)]
+        kept = options or (["--memory"] if data is None else ["--data", str(data)])
         command = ["-m", "orchestrator", "server", "--child", "--host", HOST, "--port", str(self.port), *kept]
-        self.child = Child("server", command, log)
+        self.child = Child("server", command, log, environ)
 
     def wait_until_ready(self) -> None:
         """Wait until it takes work.
