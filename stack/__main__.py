@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stack import docker, kafka, packages
-from stack.application import ExampleWorker, Orchestrator
+from stack.application import ExampleWorker, NodeWorker, Orchestrator, PythonWorker
 from stack.service import Service, StackError
 from stack.settings import CHECKOUT, Settings, read
 
@@ -43,16 +43,27 @@ def up(settings: Settings) -> None:
 
 
 def python(settings: Settings) -> None:
-    """Start the three, an orchestrator that uses them, and the example worker."""
+    """Start the three, an orchestrator that uses them, and the example worker in Python."""
+    with_worker(settings, "python")
+
+
+def node(settings: Settings) -> None:
+    """Start the three, an orchestrator that uses them, and the example worker in Node.js."""
+    with_worker(settings, "node")
+
+
+def with_worker(settings: Settings, language: str) -> None:
+    """Start everything for the worker of a language, and the worker."""
+    server, *workers = applications(settings)
     if in_containers(settings):
         settings.remember()
-        docker.up("python", environment=settings.environment())
-        server, _ = applications(settings)
+        docker.up(language, environment=settings.environment())
     else:
         up(settings)
-        server, worker = applications(settings)
         started(server)
-        started(worker)
+        for worker in workers:
+            if worker.name == f"worker-{language}":
+                started(worker)
     print(f"\nThe orchestrator is at {server.url}/workflow/runs; `make stop` stops everything.")
 
 
@@ -91,6 +102,7 @@ COMMANDS = {
     "install-java": install_java,
     "up": up,
     "python": python,
+    "node": node,
     "down": down,
     "wipe": wipe,
     "status": status,
@@ -109,10 +121,11 @@ def started(service: Service) -> None:
     print(f"{service.name:10} answers at {service.url} after {time.monotonic() - before:.1f} s", flush=True)
 
 
-def applications(settings: Settings) -> tuple[Orchestrator, ExampleWorker]:
-    """Give the orchestrator and the worker of `make python`, started or not."""
+def applications(settings: Settings) -> tuple[Orchestrator, *tuple[ExampleWorker, ...]]:
+    """Give the orchestrator and the workers of `make python` and `make node`, started or not."""
     server = Orchestrator(settings.folder / "orchestrator", settings.ports["PORT"], settings.server_flags())
-    return server, ExampleWorker(settings.folder / "worker-python", server, settings.services()[0].url)
+    kafka = settings.services()[0].url
+    return server, *(kind(settings.folder, server, kafka) for kind in (PythonWorker, NodeWorker))
 
 
 def describe(settings: Settings) -> None:

@@ -1,20 +1,23 @@
-"""An orchestrator on the stack and a worker beside it, in the background: what `make python` shows."""
+"""An orchestrator on the stack and workers beside it, in the background: what `make python` and `make node` show."""
 
 from __future__ import annotations
 
 import http.client
 import os
+import shutil
 from pathlib import Path
 from typing import ClassVar
 
 from stack.daemon import Daemon
-from stack.service import HOST
+from stack.service import HOST, NotInstalled
 from stack.settings import CHECKOUT
 
 ANSWER_SECONDS_MAX = 2.0
 SERVER = CHECKOUT / "orchestrator" / ".venv" / "bin" / "orchestrator"
 PYTHON = SERVER.with_name("python")
-WORKER = CHECKOUT / "examples" / "python" / "worker.py"
+EXAMPLES = CHECKOUT / "examples"
+OWN_NODE = CHECKOUT / ".node" / "bin" / "node"
+"""Where `make` puts Node.js when there is none."""
 
 
 class Orchestrator(Daemon):
@@ -49,13 +52,13 @@ class Orchestrator(Daemon):
 
 
 class ExampleWorker(Daemon):
-    """The worker of examples/python. It listens on no port."""
+    """A worker of `examples`. It listens on no port."""
 
-    name: ClassVar[str] = "worker-python"
     setting: ClassVar[str] = "PORT"
 
     def __init__(self, folder: Path, orchestrator: Orchestrator, kafka: str) -> None:
-        super().__init__(folder, orchestrator.port)
+        """Make it known; what it keeps is in a folder of `folder` that has its name."""
+        super().__init__(folder / self.name, orchestrator.port)
         self._orchestrator = orchestrator
         self._kafka = kafka
 
@@ -74,10 +77,30 @@ class ExampleWorker(Daemon):
         """See `Daemon.environment`."""
         return {**os.environ, "WORKFLOW_URL": self._kafka, "PYTHONUNBUFFERED": "1"}
 
-    def prepare(self) -> list[str]:
-        """See `Daemon.prepare`."""
-        return [str(PYTHON), str(WORKER)]
-
     def answers(self) -> bool:
         """Whether it runs: it connects in its own time, and goes on trying."""
         return self.pid is not None
+
+
+class PythonWorker(ExampleWorker):
+    """The worker of examples/python."""
+
+    name: ClassVar[str] = "worker-python"
+
+    def prepare(self) -> list[str]:
+        """See `Daemon.prepare`."""
+        return [str(PYTHON), str(EXAMPLES / "python" / "worker.py")]
+
+
+class NodeWorker(ExampleWorker):
+    """The worker of examples/node, as `make node` has compiled it."""
+
+    name: ClassVar[str] = "worker-node"
+
+    def prepare(self) -> list[str]:
+        """See `Daemon.prepare`."""
+        node = str(OWN_NODE) if OWN_NODE.exists() else shutil.which("node")
+        worker = EXAMPLES / "node" / "dist" / "worker.js"
+        if node is None or not worker.exists():
+            raise NotInstalled("the worker of examples/node is not built: make node")
+        return [node, str(worker)]

@@ -98,6 +98,7 @@ test("an address is one of brokers or of an orchestrator", () => {
   process.env.WORKFLOW_URL = "http://o:8080";
   assert.equal(resolveUrl(), "http://o:8080");
   assert.equal(resolveUrl("c:1"), "c:1");
+  assert.equal(resolveUrl("kafka:9092"), "http://o:8080");
   delete process.env.WORKFLOW_URL;
   delete process.env.KAFKA_BOOTSTRAP_SERVERS;
   Object.assign(process.env, WORKFLOW_URL && { WORKFLOW_URL }, KAFKA_BOOTSTRAP_SERVERS && { KAFKA_BOOTSTRAP_SERVERS });

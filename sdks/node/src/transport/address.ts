@@ -12,10 +12,16 @@ const HOST = String.raw`(?:[^/:@,\s\[\]]+|\[[0-9a-fA-F:]+\])`;
 const HOST_AND_PORT = new RegExp(`^${HOST}:\\d{1,5}$`);
 const HOST_MAYBE_PORT = new RegExp(`^${HOST}(?::\\d{1,5})?$`);
 
-/** The address to use: the argument, else WORKFLOW_URL, else KAFKA_BOOTSTRAP_SERVERS, else kafka:9092. */
+/**
+ * The address to use: the argument, else WORKFLOW_URL, else KAFKA_BOOTSTRAP_SERVERS, else kafka:9092.
+ *
+ * An argument that is that last one says nothing new: the first example of the documentation has it, and is to run wherever
+ * the variables say.
+ */
 export function resolveUrl(url?: string): string {
   const { env } = process;
-  return (url || env[URL_VARIABLE] || env[KAFKA_VARIABLE] || DEFAULT_URL).trim();
+  const given = url?.trim() === DEFAULT_URL ? undefined : url;
+  return (given || env[URL_VARIABLE] || env[KAFKA_VARIABLE] || DEFAULT_URL).trim();
 }
 
 /**
