@@ -307,7 +307,7 @@ def results_repeated(stage: Stage, runs: int) -> None:
 
 def _are_forgotten(stage: Stage, groups: list[str]) -> bool:
     """Delete consumer groups; False while one of them has a member that has not left yet."""
-    admin = AdminClient({"bootstrap.servers": stage.parts.kafka.url})
+    admin = AdminClient({"bootstrap.servers": stage.parts.kafka.url, "log_level": 2})
     for future in admin.delete_consumer_groups(groups, request_timeout=30).values():
         try:
             future.result()
