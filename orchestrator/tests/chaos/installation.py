@@ -138,12 +138,12 @@ class Installation:
 
     def worker(self, name: str) -> Child:
         """Start a worker with the SDK."""
-        return self._worker(name, "tests.chaos.worker", name, str(self._lease_seconds), str(self._slots))
+        return self._worker(name, "tests.chaos.worker", str(self._lease_seconds), str(self._slots))
 
     def http_worker(self, name: str, replica: Child) -> Child:
         """Start a worker with the SDK that knows one replica and no broker."""
         url = f"http://127.0.0.1:{self.port_of(replica)}"
-        return self._worker(name, "tests.chaos.worker", name, str(self._lease_seconds), str(self._slots), url)
+        return self._worker(name, "tests.chaos.worker", str(self._lease_seconds), str(self._slots), url)
 
     def foreign_worker(self, name: str, repeats: float = 0.0) -> Child:
         """Start a worker that knows three fields."""

@@ -1,4 +1,4 @@
-"""A worker with the SDK in a process of its own: ``python -m tests.chaos.worker NAME LEASE SLOTS [URL]``.
+"""A worker with the SDK in a process of its own: ``python -m tests.chaos.worker LEASE SLOTS [URL]``.
 
 Over Kafka, or where there is an URL over HTTP.
 """
@@ -25,7 +25,7 @@ class Unlucky(Exception):
     """What a handler raises that is told to fail."""
 
 
-def main(name: str, lease: float, slots: int, url: str | None) -> None:
+def main(lease: float, slots: int, url: str | None) -> None:
     """Serve until told to stop: over HTTP where there is an URL."""
     stop_with_parent()
     pen = Pen(Path(os.environ[FOLDER]))
@@ -49,7 +49,6 @@ def main(name: str, lease: float, slots: int, url: str | None) -> None:
         return result
 
     worker = Worker(
-        worker_id=f"{name}-{os.getpid()}",
         concurrency=slots,
         lease=lease,
         drain_timeout=5,
@@ -61,4 +60,4 @@ def main(name: str, lease: float, slots: int, url: str | None) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), sys.argv[4] if len(sys.argv) > 4 else None)
+    main(float(sys.argv[1]), int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else None)
