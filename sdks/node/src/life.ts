@@ -6,6 +6,7 @@
  * Rule 3: a result of an attempt that nobody wants any more is dropped; every other one is reported.
  */
 
+import { setMaxListeners } from "node:events";
 import { Execution } from "./execution.js";
 import type { Handler } from "./handlers.js";
 import { type Job, JobsInHand } from "./jobs.js";
@@ -40,6 +41,8 @@ export abstract class Life {
   #failure: { readonly error: unknown } | undefined;
 
   constructor({ hello, handlers, drainTimeoutMs, logger }: LifeOptions) {
+    // Every call that is under way listens to it.
+    setMaxListeners(0, this.over.signal);
     this.hello = hello;
     this.logger = logger;
     this.#drainTimeoutMs = drainTimeoutMs;

@@ -9,6 +9,7 @@
  * Rule 2: a call that is not answered in time costs its connection: the client cannot read on after a late answer.
  */
 
+import { isIP } from "node:net";
 import { setTimeout as timer } from "node:timers";
 import {
   type API,
@@ -74,7 +75,8 @@ export class Cluster {
       // Ours is the shorter one, see rule 2.
       requestTimeout: REQUEST_MS_MAX,
       metadataMaxAge: METADATA_MS_MAX,
-      ...(settings.tls === undefined ? {} : { tls: settings.tls, tlsServerName: true }),
+      // A name is told to the broker, which may have a certificate for each; an address must not be.
+      ...(settings.tls === undefined ? {} : { tls: settings.tls, tlsServerName: !settings.servers.some(isAddress) }),
       ...(settings.sasl === undefined ? {} : { sasl: settings.sasl }),
     });
   }
@@ -179,6 +181,10 @@ export class Cluster {
   #tell(reason: string): void {
     if (!this.#isClosed) this.#onTrouble(reason);
   }
+}
+
+function isAddress(server: string): boolean {
+  return isIP(server.replace(/:\d+$/, "").replace(/^\[|\]$/g, "")) !== 0;
 }
 
 /** The ids of the broker's errors in an error, such as REBALANCE_IN_PROGRESS. */

@@ -18,6 +18,8 @@ const script = fileURLToPath(new URL("../../../tests/broker.py", import.meta.url
 const broker = spawn(process.env.TEST_PYTHON ?? "python3", [script], { stdio: ["pipe", "pipe", "inherit"] });
 const answers = createInterface({ input: broker.stdout });
 let stage: Stage;
+let secured = "";
+let properties: Readonly<Record<string, string>> = {};
 
 async function told(word: string): Promise<void> {
   broker.stdin.write(`${word}\n`);
@@ -25,8 +27,10 @@ async function told(word: string): Promise<void> {
 }
 
 before(async () => {
-  const [url] = (await once(answers, "line")) as [string];
-  stage = new Stage(url);
+  const [line] = (await once(answers, "line")) as [string];
+  const told = JSON.parse(line) as { url: string; secured: string; properties: Record<string, string> };
+  ({ secured, properties } = told);
+  stage = new Stage(told.url);
   await stage.open();
 });
 
@@ -34,6 +38,25 @@ after(async () => {
   await stage.close();
   broker.stdin.end();
   await once(broker, "exit");
+});
+
+test("a worker comes over TLS with a password, and one with a wrong password says so without it", async () => {
+  const action = stage.action("secured");
+  const worker = new Worker({ logger: new Lines(), kafka: properties });
+  worker.register(action, (payload: unknown) => payload);
+  const running = worker.run(secured);
+  assert.equal((await stage.resultOf(await stage.give(action, "secret"))).result, "secret");
+  worker.stop();
+  await running;
+  const lines = new Lines();
+  const stranger = new Worker({ logger: lines, kafka: { ...properties, "sasl.password": "hunter2" } });
+  stranger.register(action, () => 1);
+  const trying = stranger.run(secured);
+  await until(() => lines.having(`cannot reach kafka://${secured}`, "warn").length === 1);
+  stranger.stop();
+  await trying;
+  assert.match(lines.having("cannot reach")[0] ?? "", /authentication/i);
+  assert.deepEqual(lines.having("hunter2"), []);
 });
 
 test("results outlive a broker that is killed, and jobs go on when it is back", async () => {
