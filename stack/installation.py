@@ -1,6 +1,8 @@
 """`python -m stack.installation FOLDER`: all real parts and an orchestrator on free ports, until standard input ends.
 
-For tests in other languages: one line of JSON says where Kafka (`kafka`) and the orchestrator (`url`) are.
+For tests in other languages: one line of JSON says where Kafka (`kafka`) and the orchestrator (`url`) are. What is
+written to standard input is done to the broker, and answered with the same line: `start`, `stop`, `kill`, `pause`,
+`resume`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ def main() -> None:
         flags = ["--database", database.url, "--kafka", broker.url]
         with Orchestrator(folder / "orchestrator", settings.ports["PORT"], flags).running() as server:
             print(json.dumps({"kafka": broker.url, "url": server.url}), flush=True)
-            sys.stdin.read()
+            done = {verb: getattr(broker, verb) for verb in ("start", "stop", "kill", "pause", "resume")}
+            for line in sys.stdin:
+                done[line.strip()]()
+                print(line, end="", flush=True)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ final class Gateway implements AutoCloseable {
     final List<JsonNode> rejected = new ArrayList<>();
     final List<String> left = new ArrayList<>();
 
-    /** What registrations, exchanges and heartbeats answer instead, once each. */
+    /** What registrations, exchanges that carry results, and heartbeats answer instead, once each. */
     final Deque<Answer> refusals = new ArrayDeque<>();
 
     final Deque<Answer> instead = new ArrayDeque<>();
@@ -223,7 +223,7 @@ final class Gateway implements AutoCloseable {
 
     private synchronized Answer exchange(String worker, JsonNode body) {
         exchanges.add(body);
-        if (!instead.isEmpty()) {
+        if (!instead.isEmpty() && !body.path("results").isEmpty()) {
             return instead.poll();
         }
         if (body.path("results").size() > resultsMax) {

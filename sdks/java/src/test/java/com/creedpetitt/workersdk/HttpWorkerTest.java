@@ -435,12 +435,8 @@ class HttpWorkerTest {
     void aResultThatIsRefusedBecomesAFailure() {
         worker.register("work", payload -> payload);
         try (Running running = running()) {
-            gateway.until(() -> !gateway.exchanges.isEmpty());
-            ObjectNode job = gateway.job("work", 1);
-            gateway.change(() -> {
-                gateway.queue.add(job);
-                gateway.instead.add(problem(422, "result-invalid"));
-            });
+            gateway.instead.add(problem(422, "result-invalid"));
+            ObjectNode job = gateway.give("work", 1);
             assertEquals(
                     "ResultRefused", gateway.resultOf(job).at("/error/type").asText());
         }

@@ -27,7 +27,12 @@ final class Installation {
     final String url;
     final WorkflowClient client;
 
-    private Installation(String kafka, String url) {
+    private final Process process;
+    private final BufferedReader out;
+
+    private Installation(Process process, BufferedReader out, String kafka, String url) {
+        this.process = process;
+        this.out = out;
         this.kafka = kafka;
         this.url = url;
         this.client = new WorkflowClient(url);
@@ -66,7 +71,23 @@ final class Installation {
             }
             JsonNode places = new ObjectMapper().readTree(line);
             return new Installation(
-                    places.get("kafka").asText(), places.get("url").asText());
+                    process,
+                    out,
+                    places.get("kafka").asText(),
+                    places.get("url").asText());
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
+        }
+    }
+
+    /** Does something to the broker: start, stop, kill, pause, resume. */
+    void broker(String verb) {
+        try {
+            process.getOutputStream().write((verb + "\n").getBytes(StandardCharsets.UTF_8));
+            process.getOutputStream().flush();
+            if (!verb.equals(out.readLine())) {
+                throw new AssertionError("the broker does not " + verb);
+            }
         } catch (IOException error) {
             throw new UncheckedIOException(error);
         }

@@ -29,8 +29,11 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.parallel.Execution;
+import org.junit.jupiter.api.parallel.ExecutionMode;
 
 /** Workers over a real Kafka, and over HTTP beside it, with a real orchestrator. */
+@Execution(ExecutionMode.CONCURRENT)
 class KafkaWorkerTest {
     private static final Duration END = Duration.ofSeconds(40);
 
@@ -201,6 +204,40 @@ class KafkaWorkerTest {
             assertEquals("LOST", run.steps().get(0).attempts().get(0).status());
             assertTrue(knows.get());
         }
+    }
+
+    @Test
+    void whoIsFullLeavesWhatWaitsToOthersAndNothingIsDoneTwice() {
+        CountDownLatch go = new CountDownLatch(1);
+        CountDownLatch full = new CountDownLatch(2);
+        AtomicInteger others = new AtomicInteger();
+        Worker busy = quick().concurrency(2).build().register(action("full"), payload -> {
+            full.countDown();
+            go.await();
+            return "busy";
+        });
+        Worker free = quick().build().register(action("full"), payload -> {
+            others.incrementAndGet();
+            return "free";
+        });
+        define("full-" + suffix, action("full"));
+        List<String> runs = new ArrayList<>();
+        try (RunningWorker first = new RunningWorker(busy, site.kafka)) {
+            for (int number = 0; number < 30; number++) {
+                runs.add(client.trigger("full-" + suffix, number));
+            }
+            Installation.until("the first is full", () -> full.getCount() == 0);
+            try (RunningWorker second = new RunningWorker(free, site.kafka)) {
+                Installation.until("the free one does all that waits", () -> others.get() == 28);
+                go.countDown();
+                for (String id : runs) {
+                    Run run = client.await(id, END);
+                    assertEquals("COMPLETED", run.status());
+                    assertEquals(1, run.steps().get(0).attempts().size());
+                }
+            }
+        }
+        assertEquals(28, others.get());
     }
 
     @Test

@@ -85,7 +85,12 @@ public final class Json {
      * @throws IOException it is not JSON
      */
     public static JsonNode read(byte[] text) throws IOException {
-        JsonNode node = TREES.readTree(text);
+        JsonNode node;
+        try {
+            node = TREES.readTree(text);
+        } catch (JsonProcessingException error) {
+            throw new IOException(error.getOriginalMessage(), error); // without the place in a source that nobody sees
+        }
         if (node.isMissingNode()) {
             throw new IOException("it is empty");
         }

@@ -171,6 +171,7 @@ public final class KafkaLife extends Life {
     @Override
     protected void begin() {
         sender.share(control.resultPartitions());
+        sender.expect(config.topics().results());
         Outage outage = new Outage(address(), logger);
         heartbeats = new KafkaHeartbeats(
                 hello,

@@ -36,7 +36,7 @@ import org.slf4j.Logger;
  * <p>Rule 4: a record that is too large by itself is given up. Batches that are too large are split by the client.
  */
 final class Sender {
-    private static final double RETRY_S = 0.1;
+    private static final double RETRY_S = 0.05; // the first record of a topic has to wait until the client knows of it
     private static final int CLOSE_MS = 100;
 
     private record Ended(Sending sending, Exception error, int generation) {}
@@ -81,6 +81,15 @@ final class Sender {
     void share(int count) {
         partitions = count;
         partition = count > 0 ? ThreadLocalRandom.current().nextInt(count) : 0;
+    }
+
+    /** Lets the client learn of a topic that has no record yet, so that the first one need not wait for that. */
+    void expect(String topic) {
+        try {
+            producer.partitionsFor(topic);
+        } catch (KafkaException error) {
+            logger.debug("{} is looked for: {}", topic, error.getMessage());
+        }
     }
 
     /** What is sent from now on goes to the next partition. */

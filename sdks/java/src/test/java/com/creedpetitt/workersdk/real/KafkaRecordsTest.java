@@ -1,0 +1,190 @@
+package com.creedpetitt.workersdk.real;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.creedpetitt.workersdk.Worker;
+import com.fasterxml.jackson.databind.JsonNode;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.UUID;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+
+/** What travels through Kafka, record by record, with the orchestrator's part played by the test. */
+class KafkaRecordsTest {
+    private final Installation site = Installation.shared();
+    private final Stage stage = new Stage(site.kafka);
+    private final String suffix = UUID.randomUUID().toString().substring(0, 8);
+
+    private String action(String name) {
+        return name + "-" + suffix;
+    }
+
+    private static Worker.Builder quick() {
+        return Worker.builder()
+                .lease(Duration.ofSeconds(3))
+                .kafka(Map.of("session.timeout.ms", 6_000, "heartbeat.interval.ms", 300));
+    }
+
+    @AfterEach
+    void close() {
+        stage.close();
+    }
+
+    @Test
+    void aResultRepeatsWhatItsJobSaid() {
+        Worker worker = quick().build()
+                .register(action("act"), payload -> payload)
+                .register(action("bad"), payload -> {
+                    throw new IllegalStateException("broken");
+                });
+        try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+            String id = stage.give(action("act"), Map.of("a", 1));
+            Stage.Result result = stage.resultOf(id);
+            assertEquals(id.replace(":0", ""), result.key());
+            assertEquals(id, result.headers().get("wf-job-id"));
+            assertEquals("1", result.headers().get("wf-attempt"));
+            assertEquals("application/json", result.headers().get("content-type"));
+            JsonNode value = result.value();
+            assertEquals("completed", value.get("status").asText());
+            assertEquals("{\"a\":1}", value.get("result").toString());
+            assertEquals(worker.workerId(), value.get("workerId").asText());
+            assertEquals(action("act"), value.get("action").asText());
+            assertTrue(value.get("startedAt").asText().endsWith("Z"));
+            JsonNode failed = stage.resultOf(stage.give(action("bad"), 1)).value();
+            assertEquals("failed", failed.get("status").asText());
+            assertTrue(failed.get("result").isNull());
+            assertEquals("IllegalStateException", failed.at("/error/type").asText());
+        }
+        Installation.until(
+                "the goodbye is heard",
+                () -> stage.heartbeats.stream()
+                        .anyMatch(beat -> beat.get("workerId").asText().equals(worker.workerId())
+                                && beat.get("leaving").asBoolean()));
+        JsonNode hello = stage.heartbeats.stream()
+                .filter(beat -> beat.get("workerId").asText().equals(worker.workerId()))
+                .findFirst()
+                .orElseThrow();
+        assertEquals("workersdk-java", hello.get("sdk").asText());
+        assertEquals(10, hello.get("capacity").asInt());
+        assertEquals(3, hello.get("lease").asInt());
+    }
+
+    @Test
+    void recordsOfAnybodyAreJobsOrArePassedOver() {
+        Worker worker = quick().build().register(action("act"), (payload, context) -> context.jobId());
+        try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+            String run = "run-" + suffix;
+            stage.write("workflow-jobs", null, "no JSON", List.of());
+            stage.write("workflow-jobs", null, null, List.of());
+            stage.write("workflow-jobs", null, "[1]", List.of());
+            stage.write("workflow-jobs", null, "{\"action\":\"" + action("act") + "\"}", List.of());
+            stage.write(
+                    "workflow-jobs",
+                    null,
+                    "{\"workflowRunId\":\"" + run + "\",\"action\":\"" + action("act") + "\",\"payload\":1}",
+                    List.of());
+            Stage.Result result = stage.resultOf("workflowRunId", run);
+            assertEquals(run, result.key());
+            assertFalse(result.value().has("jobId"));
+            assertFalse(result.headers().containsKey("wf-job-id"));
+            assertTrue(
+                    result.value().get("result").asText().startsWith("workflow-jobs:"),
+                    "a name that is the same again");
+        }
+    }
+
+    @Test
+    void anActionMayHaveATopicToItself() {
+        String topic = "own-" + suffix;
+        stage.write(topic, null, "makes the topic", List.of());
+        Worker worker = quick().routes(Map.of(action("own"), topic))
+                .build()
+                .register(action("own"), payload -> "own")
+                .register(action("shared"), payload -> "shared");
+        try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+            String own = stage.give(topic, action("own"), 1, false);
+            String shared = stage.give(action("shared"), 1);
+            assertEquals("own", stage.resultOf(own).value().get("result").asText());
+            assertEquals("shared", stage.resultOf(shared).value().get("result").asText());
+        }
+    }
+
+    @Test
+    void aSuspectRunsAlone() {
+        AtomicInteger now = new AtomicInteger();
+        AtomicInteger beside = new AtomicInteger();
+        CountDownLatch go = new CountDownLatch(1);
+        Worker worker = quick().concurrency(8).build().register(action("act"), payload -> {
+            int running = now.incrementAndGet();
+            if ("suspect".equals(payload)) {
+                beside.set(running - 1);
+            } else {
+                go.await();
+            }
+            now.decrementAndGet();
+            return payload;
+        });
+        List<String> jobs = new ArrayList<>();
+        try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+            for (int number = 0; number < 4; number++) {
+                jobs.add(stage.give(action("act"), number));
+            }
+            Installation.until("four run", () -> now.get() == 4);
+            jobs.add(stage.give("workflow-jobs", action("act"), "suspect", true));
+            for (int number = 0; number < 4; number++) {
+                jobs.add(stage.give(action("act"), number));
+            }
+            go.countDown();
+            jobs.forEach(stage::resultOf);
+        }
+        assertEquals(0, beside.get());
+        jobs.forEach(job -> assertEquals(1, stage.count(job)));
+    }
+
+    @Test
+    void manyJobsAreEachDoneOnceWhileWorkersComeAndGo() {
+        Map<String, AtomicInteger> executions = new ConcurrentHashMap<>();
+        List<String> jobs = new ArrayList<>();
+        List<Worker> workers = new ArrayList<>();
+        for (int number = 0; number < 3; number++) {
+            Worker worker = quick().concurrency(5).strictOffsets(number == 1).build();
+            for (String name : number == 2 ? List.of("a") : List.of("a", "b")) {
+                worker.register(action(name), (payload, context) -> {
+                    executions
+                            .computeIfAbsent(context.jobId(), id -> new AtomicInteger())
+                            .incrementAndGet();
+                    return payload;
+                });
+            }
+            workers.add(worker);
+        }
+        try (RunningWorker first = new RunningWorker(workers.get(0), site.kafka)) {
+            give(jobs, 100);
+            RunningWorker second = new RunningWorker(workers.get(1), site.kafka);
+            give(jobs, 100);
+            try (RunningWorker third = new RunningWorker(workers.get(2), site.kafka)) {
+                give(jobs, 100);
+                second.close();
+                give(jobs, 100);
+                jobs.forEach(stage::resultOf);
+            }
+        }
+        assertEquals(400, executions.size());
+        assertTrue(executions.values().stream().allMatch(count -> count.get() == 1), executions.toString());
+        jobs.forEach(job -> assertEquals(1, stage.count(job)));
+    }
+
+    private void give(List<String> jobs, int count) {
+        for (int number = 0; number < count; number++) {
+            jobs.add(stage.give(action(number % 2 == 0 ? "a" : "b"), number));
+        }
+    }
+}

@@ -1,0 +1,159 @@
+package com.creedpetitt.workersdk.real;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.UUID;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.ExecutionException;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.header.internals.RecordHeader;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+/** The orchestrator's part, played on a real broker: writes jobs, and listens to results and heartbeats. */
+final class Stage implements AutoCloseable {
+    /** A record on the topic of results. */
+    record Result(String key, Map<String, String> headers, JsonNode value) {}
+
+    final List<Result> results = new CopyOnWriteArrayList<>();
+    final List<JsonNode> heartbeats = new CopyOnWriteArrayList<>();
+
+    private final ObjectMapper mapper = new ObjectMapper();
+    private final KafkaProducer<byte[], byte[]> producer;
+    private final KafkaConsumer<byte[], byte[]> consumer;
+    private final Thread thread = new Thread(this::listen);
+    private volatile boolean isListening = true;
+
+    Stage(String servers) {
+        producer = new KafkaProducer<>(
+                Map.of("bootstrap.servers", servers), new ByteArraySerializer(), new ByteArraySerializer());
+        consumer = new KafkaConsumer<>(
+                Map.of("bootstrap.servers", servers, "enable.auto.commit", false, "fetch.max.wait.ms", 20),
+                new ByteArrayDeserializer(),
+                new ByteArrayDeserializer());
+        List<TopicPartition> places = new ArrayList<>();
+        for (String topic : List.of("workflow-results", "workflow-heartbeats")) {
+            consumer.partitionsFor(topic).forEach(info -> places.add(new TopicPartition(topic, info.partition())));
+        }
+        consumer.assign(places);
+        consumer.seekToEnd(places);
+        places.forEach(consumer::position);
+        thread.setDaemon(true);
+        thread.start();
+    }
+
+    /** Writes a job as the orchestrator does; returns its id. */
+    String give(String topic, String action, Object payload, boolean isAlone) {
+        String run = UUID.randomUUID().toString();
+        ObjectNode value = mapper.createObjectNode()
+                .put("workflowRunId", run)
+                .put("action", action)
+                .put("jobId", run + ":0")
+                .put("attempt", 1)
+                .put("workflowId", "test")
+                .put("stepIndex", 0);
+        value.set("payload", mapper.valueToTree(payload));
+        List<Header> headers = new ArrayList<>(List.of(
+                header("wf-action", action),
+                header("wf-job-id", run + ":0"),
+                header("wf-run-id", run),
+                header("wf-attempt", "1")));
+        if (isAlone) {
+            value.put("alone", true);
+            headers.add(header("wf-alone", "1"));
+        }
+        write(topic, run, value.toString(), headers);
+        return run + ":0";
+    }
+
+    String give(String action, Object payload) {
+        return give("workflow-jobs", action, payload, false);
+    }
+
+    /** Writes any record, and sees it arrive. */
+    void write(String topic, String key, String value, List<Header> headers) {
+        try {
+            byte[] bytes = value == null ? null : value.getBytes(StandardCharsets.UTF_8);
+            byte[] name = key == null ? null : key.getBytes(StandardCharsets.UTF_8);
+            producer.send(new ProducerRecord<>(topic, null, name, bytes, headers))
+                    .get();
+        } catch (InterruptedException | ExecutionException error) {
+            throw new AssertionError(error);
+        }
+    }
+
+    Result resultOf(String field, String value) {
+        Installation.until("there is a result of " + value, () -> find(field, value) != null);
+        return find(field, value);
+    }
+
+    Result resultOf(String jobId) {
+        return resultOf("jobId", jobId);
+    }
+
+    long count(String jobId) {
+        return results.stream()
+                .filter(result -> result.value.path("jobId").asText().equals(jobId))
+                .count();
+    }
+
+    private Result find(String field, String value) {
+        return results.stream()
+                .filter(result -> result.value.path(field).asText().equals(value))
+                .findFirst()
+                .orElse(null);
+    }
+
+    private static Header header(String name, String value) {
+        return new RecordHeader(name, value.getBytes(StandardCharsets.UTF_8));
+    }
+
+    private void listen() {
+        while (isListening) {
+            for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(50))) {
+                JsonNode value = read(record.value());
+                if (record.topic().equals("workflow-heartbeats")) {
+                    heartbeats.add(value);
+                } else {
+                    Map<String, String> headers = new HashMap<>();
+                    record.headers().forEach(one -> headers.put(one.key(), new String(one.value())));
+                    results.add(new Result(record.key() == null ? "" : new String(record.key()), headers, value));
+                }
+            }
+        }
+        consumer.close();
+    }
+
+    private JsonNode read(byte[] text) {
+        try {
+            return mapper.readTree(text);
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
+        }
+    }
+
+    @Override
+    public void close() {
+        isListening = false;
+        try {
+            thread.join();
+        } catch (InterruptedException error) {
+            throw new AssertionError(error);
+        }
+        producer.close();
+    }
+}
