@@ -2,8 +2,7 @@
  * Connections to the brokers, and single calls over them.
  *
  * Of `@platformatic/kafka` only what is below its `Consumer` and `Producer` is used: the wire format, connections, and the
- * choice of a call's version. Its consumer joins a group anew to commit again what a rebalance refused, in the name of the
- * new generation, and that refusal is what keeps a job from being done twice; and it never forgets who coordinates a group.
+ * choice of a call's version. docs/adr/0016 says why.
  *
  * Rule 1: nothing is tried again here. Whoever calls knows what a second try would mean, and how long to wait.
  * Rule 2: a call that is not answered in time costs its connection: the client cannot read on after a late answer.
@@ -79,6 +78,8 @@ export class Cluster {
       ...(settings.tls === undefined ? {} : { tls: settings.tls, tlsServerName: !settings.servers.some(isAddress) }),
       ...(settings.sasl === undefined ? {} : { sasl: settings.sasl }),
     });
+    // The pool hears the first error of a connection only; a second one, with nobody to hear it, would end the process.
+    this.#wire.connections.on("connecting", ({ connection }) => connection?.on("error", () => {}));
   }
 
   /** Make a call to a broker, or to any when `node` is undefined. */
