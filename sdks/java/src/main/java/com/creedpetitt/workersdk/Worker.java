@@ -1,6 +1,7 @@
 package com.creedpetitt.workersdk;
 
 import com.creedpetitt.workersdk.internal.Address;
+import com.creedpetitt.workersdk.internal.Signals;
 import com.creedpetitt.workersdk.internal.StderrLogger;
 import com.creedpetitt.workersdk.internal.Version;
 import com.creedpetitt.workersdk.internal.http.Http;
@@ -169,7 +170,8 @@ public final class Worker {
      * Connects and does jobs until told to stop. Blocks.
      *
      * <p>SIGTERM, Ctrl-C, {@link #stop} from another thread, or a word from the orchestrator make the worker finish what
-     * it has in hand and return; an interruption of the calling thread makes it give everything back and return at once.
+     * it has in hand and return; a second signal, {@link #stopNow}, or an interruption of the calling thread make it give
+     * everything back and return at once. After a signal the process ends, with code 0, when its workers have left.
      * While the orchestrator cannot be reached the worker keeps trying.
      *
      * @param url {@code http://host:port} or {@code https://host:port} is the orchestrator itself; {@code host:port},
@@ -182,20 +184,13 @@ public final class Worker {
      */
     public void start(String url, String group) {
         begin();
-        CountDownLatch hasEnded = new CountDownLatch(1);
-        Thread hook = new Thread(
-                () -> {
-                    stop();
-                    try {
-                        hasEnded.await(); // it ends by itself: draining and saying goodbye take no longer than they may
-                    } catch (InterruptedException error) {
-                        Thread.currentThread().interrupt();
-                    }
-                },
-                "workersdk-shutdown");
+        Run run = new Run(Thread.currentThread());
+        // For a program that calls System.exit, and for a JVM in which signals cannot be heard.
+        Thread hook = new Thread(run::leaveAndWait, "workersdk-shutdown");
         try {
             Life opened = open(url, group);
             Runtime.getRuntime().addShutdownHook(hook);
+            Signals.add(run);
             synchronized (this) {
                 life = opened;
                 if (isStoppedEarly) {
@@ -203,13 +198,54 @@ public final class Worker {
                 }
             }
             opened.run();
+            run.hasLeftWell = true;
         } finally {
             synchronized (this) {
                 life = null;
                 isRunning = false;
             }
-            hasEnded.countDown();
+            run.hasEnded.countDown();
+            Signals.remove(run);
             forget(hook);
+        }
+    }
+
+    /** One call of {@link #start(String, String)}, as signals see it. */
+    private final class Run implements Signals.Listener {
+        private static final long PROGRAM_MS = 1_000;
+
+        private final CountDownLatch hasEnded = new CountDownLatch(1);
+        private final Thread thread;
+        private volatile boolean hasLeftWell;
+
+        Run(Thread thread) {
+            this.thread = thread;
+        }
+
+        @Override
+        public void leave() {
+            stop();
+        }
+
+        @Override
+        public void leaveAtOnce() {
+            stopNow();
+        }
+
+        @Override
+        public boolean awaitEnd() throws InterruptedException {
+            hasEnded.await(); // it ends by itself: draining and saying goodbye take no longer than they may
+            thread.join(PROGRAM_MS); // what comes after start() in the program
+            return hasLeftWell;
+        }
+
+        void leaveAndWait() {
+            stop();
+            try {
+                hasEnded.await();
+            } catch (InterruptedException error) {
+                Thread.currentThread().interrupt();
+            }
         }
     }
 

@@ -66,7 +66,7 @@ class KafkaWorkerTest {
             JsonNode output = client.run("example-" + suffix, "Hello World", END);
             assertEquals("Java processed: Hello World", output.asText());
             worker.says("connected to kafka://" + site.kafka + ", actions: step1, concurrency 10");
-            assertEquals(143, worker.terminate());
+            assertEquals(0, worker.terminate());
             worker.says("has left kafka://" + site.kafka);
         }
     }
@@ -174,10 +174,31 @@ class KafkaWorkerTest {
             worker.askToEnd();
             worker.says("leaving: 1 jobs in hand");
             worker.nudge();
-            assertEquals(143, worker.ends());
+            assertEquals(0, worker.ends());
+            worker.says("returned");
             Run run = client.await(id, END);
             assertEquals(1, run.finalOutput().get("attempt").asInt());
             assertFalse(worker.lines.stream().anyMatch(line -> line.contains("giving back")));
+        }
+    }
+
+    @Test
+    void theSecondSignalGivesEverythingBackAtOnce() {
+        define("hasty-" + suffix, action("hasty"));
+        String id = client.trigger("hasty-" + suffix, "stuck");
+        try (Child worker = Child.java(ChildWorker.class.getName(), environment(), action("hasty"))) {
+            worker.says("stuck in");
+            worker.askToEnd();
+            worker.says("leaving: 1 jobs in hand");
+            worker.askToEnd();
+            worker.says("giving back 1 jobs that have not finished");
+            assertEquals(0, worker.ends());
+        }
+        Worker second = quick().build().register(action("hasty"), (payload, context) -> context.attempt());
+        try (RunningWorker running = new RunningWorker(second, site.kafka)) {
+            Run run = client.await(id, END);
+            assertEquals("COMPLETED", run.status());
+            assertEquals("RELEASED", run.steps().get(0).attempts().get(0).status());
         }
     }
 
