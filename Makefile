@@ -138,8 +138,9 @@ bench-distributed: $(DEV_ENV) ## The same with Kafka, PostgreSQL and Redis: ARGS
 chaos: $(DEV_ENV) stack-install ## Play the crash table: kill, freeze and fail every part; ARGS="--list", "--only NAME --jobs 2"
 	@cd orchestrator && PYTHONPATH=".:$(CURDIR)" .venv/bin/python -m tests.chaos $(ARGS)
 
-conformance: $(DEV_ENV) $(SDK_ENV) $(NODE_ENV) stack-install ## Play the protocol's scenarios on every SDK: ARGS="--worker node --only drain"
+conformance: $(DEV_ENV) $(SDK_ENV) $(NODE_ENV) $(JAVA_CHECKED) stack-install ## Play the protocol's scenarios on every SDK: ARGS="--worker node --only drain"
 	@cd sdks/node && $(NODE_RUN) npm run -s build
+	@cd sdks/java && $(MVN) dependency:build-classpath -Dmdep.outputFile=target/classpath -Dmdep.includeScope=test
 	@cd orchestrator && $(NODE_RUN) PYTHONPATH=".:$(CURDIR)" .venv/bin/python -m tests.conformance $(ARGS)
 
 clean: stop ## Wipe all data: DATA, that of the real parts, demo-output and caches

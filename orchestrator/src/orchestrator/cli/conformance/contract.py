@@ -28,6 +28,8 @@ DRAIN: Final = "CONFORMANCE_DRAIN"
 CHOSEN: Final = "CONFORMANCE_ACTIONS"
 """The variable with the actions to register, with commas between them; all of them where it is not set."""
 
+LEFT_WELL: Final = (0, 143)
+"""Exit codes of a worker that has left after SIGTERM; the second is what the virtual machine of Java gives then."""
 LEASE_SECONDS: Final = 2.0
 DRAIN_SECONDS: Final = 4.0
 SLOTS: Final = 10

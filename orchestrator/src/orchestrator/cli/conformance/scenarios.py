@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from orchestrator.cli.conformance.contract import DRAIN, LEASE_SECONDS
+from orchestrator.cli.conformance.contract import DRAIN, LEASE_SECONDS, LEFT_WELL
 from orchestrator.cli.conformance.processes import WorkerProcess
 from orchestrator.cli.conformance.site import LOST_ATTEMPTS_MAX, Failed, Site
 from orchestrator.cli.conformance.unknown_fields import unknown_fields
@@ -217,7 +217,7 @@ def drain(play: Play) -> None:
     leaving.send(signal.SIGTERM)
     code = leaving.wait(SOON_SECONDS)
     check(code is not None, f"it has not ended within {SOON_SECONDS:g} s of SIGTERM")
-    check(code == 0, f"its exit code is {code}")
+    check(code in LEFT_WELL, f"its exit code is {code}")
     found = site.ended(runs)
     completed(found)
     check(all(len(attempts(run)) == 1 for run in found), "a job that was in hand took another attempt")
@@ -231,7 +231,7 @@ def release(play: Play) -> None:
     runs = site.start_many(site.define("wait"), [{"seconds": 45}])
     begins(play, runs)
     leaving.send(signal.SIGTERM)
-    check(leaving.wait(SOON_SECONDS) == 0, f"its exit code is {leaving.exit_code}")
+    check(leaving.wait(SOON_SECONDS) in LEFT_WELL, f"its exit code is {leaving.exit_code}")
     first = attempts(site.run(runs[0]))[0]
     check(first["status"] == "RELEASED", f"the attempt that was given back is {first['status']}")
     play.worker()
@@ -335,7 +335,7 @@ def rolling_restart(play: Play) -> None:
         runs += site.start_many(workflow, range(25))
         lives[number % 2].send(signal.SIGTERM)
         runs += site.start_many(workflow, range(25))
-        check(lives[number % 2].wait(SOON_SECONDS) == 0, f"an exit code is {lives[number % 2].exit_code}")
+        check(lives[number % 2].wait(SOON_SECONDS) in LEFT_WELL, f"an exit code is {lives[number % 2].exit_code}")
         lives[number % 2] = joined()
     completed(site.ended(runs))
     once(play, runs)
