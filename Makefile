@@ -50,8 +50,7 @@ JAVA_SOURCES := $(shell find sdks/java/src -type f 2>/dev/null) sdks/java/pom.xm
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-all: python node ## Start the real parts, an orchestrator and a worker of each language: so far Python and Node.js
-	@echo "The worker in Java comes with a later version."
+all: python node java ## Start the real parts, an orchestrator and a worker of each language
 
 python: $(RUN_ENV) ## Start the real parts, an orchestrator on them and the Python worker, in the background: PORT=8080
 	@$(STACK_RUN) python
@@ -62,8 +61,11 @@ node: $(RUN_ENV) $(NODE_ENV) ## The same with the worker in Node.js
 	@$(NODE_RUN) sdks/node/node_modules/.bin/tsc -p examples/node
 	@$(STACK_RUN) node
 
-java:
-	@echo "The $@ SDK comes with a later version; until then: make python" >&2; exit 1
+java: $(RUN_ENV) $(JAVA_TOOLS) ## The same with the worker in Java
+	@cd sdks/java && $(MVN) -Dmaven.test.skip package dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=target/lib
+	@mkdir -p examples/java/target/classes && javac -d examples/java/target/classes -cp "sdks/java/target/classes:sdks/java/target/lib/*" \
+		examples/java/src/main/java/ExampleWorkerApp.java
+	@$(STACK_RUN) java
 
 stack: $(RUN_ENV) ## Start Kafka, PostgreSQL and Redis: KAFKA_PORT, POSTGRES_PORT, REDIS_PORT; STACK=native without Docker
 	@$(STACK_RUN) up
@@ -145,7 +147,7 @@ conformance: $(DEV_ENV) $(SDK_ENV) $(NODE_ENV) $(JAVA_CHECKED) stack-install ## 
 
 clean: stop ## Wipe all data: DATA, that of the real parts, demo-output and caches
 	@if [ -d .stack ]; then $(STACK_RUN) wipe; fi
-	@rm -rf "$(DATA)" demo-output bench/results sdks/node/dist examples/node/dist sdks/java/target
+	@rm -rf "$(DATA)" demo-output bench/results sdks/node/dist examples/node/dist sdks/java/target examples/java/target
 	@find . -name node_modules -prune -o -name .venv -prune -o -name .uv -prune -o -name .node -prune -o -type d \( -name __pycache__ \
 		-o -name .pytest_cache -o -name .mypy_cache -o -name .ruff_cache -o -name .hypothesis \
 		-o -name .import_linter_cache \) -prune -exec rm -rf {} +

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stack import docker, kafka, packages
-from stack.application import ExampleWorker, NodeWorker, Orchestrator, PythonWorker
+from stack.application import ExampleWorker, JavaWorker, NodeWorker, Orchestrator, PythonWorker
 from stack.service import Service, StackError
 from stack.settings import CHECKOUT, Settings, read
 
@@ -50,6 +50,11 @@ def python(settings: Settings) -> None:
 def node(settings: Settings) -> None:
     """Start the three, an orchestrator that uses them, and the example worker in Node.js."""
     with_worker(settings, "node")
+
+
+def java(settings: Settings) -> None:
+    """Start the three, an orchestrator that uses them, and the example worker in Java."""
+    with_worker(settings, "java")
 
 
 def with_worker(settings: Settings, language: str) -> None:
@@ -103,6 +108,7 @@ COMMANDS = {
     "up": up,
     "python": python,
     "node": node,
+    "java": java,
     "down": down,
     "wipe": wipe,
     "status": status,
@@ -122,10 +128,10 @@ def started(service: Service) -> None:
 
 
 def applications(settings: Settings) -> tuple[Orchestrator, *tuple[ExampleWorker, ...]]:
-    """Give the orchestrator and the workers of `make python` and `make node`, started or not."""
+    """Give the orchestrator and the workers of all languages, started or not."""
     server = Orchestrator(settings.folder / "orchestrator", settings.ports["PORT"], settings.server_flags())
     kafka = settings.services()[0].url
-    return server, *(kind(settings.folder, server, kafka) for kind in (PythonWorker, NodeWorker))
+    return server, *(kind(settings.folder, server, kafka) for kind in (PythonWorker, NodeWorker, JavaWorker))
 
 
 def describe(settings: Settings) -> None:

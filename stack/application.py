@@ -1,4 +1,4 @@
-"""An orchestrator on the stack and workers beside it, in the background: what `make python` and `make node` show."""
+"""An orchestrator on the stack and workers beside it, in the background: what `make all` shows."""
 
 from __future__ import annotations
 
@@ -104,3 +104,18 @@ class NodeWorker(ExampleWorker):
         if node is None or not worker.exists():
             raise NotInstalled("the worker of examples/node is not built: make node")
         return [node, str(worker)]
+
+
+class JavaWorker(ExampleWorker):
+    """The worker of examples/java, as `make java` has compiled it."""
+
+    name: ClassVar[str] = "worker-java"
+
+    def prepare(self) -> list[str]:
+        """See `Daemon.prepare`."""
+        java = shutil.which("java")
+        classes, sdk = EXAMPLES / "java" / "target" / "classes", CHECKOUT / "sdks" / "java" / "target"
+        if java is None or not classes.is_dir() or not (sdk / "lib").is_dir():
+            raise NotInstalled("the worker of examples/java is not built: make java")
+        paths = os.pathsep.join([str(classes), str(sdk / "classes"), str(sdk / "lib" / "*")])
+        return [java, "-XX:+UseSerialGC", "-Xmx128m", "-cp", paths, "ExampleWorkerApp"]
