@@ -31,7 +31,7 @@ const LOST_IS_TOLD_AFTER_MS = 1_000;
 const LOOK_AGAIN_MS = 500;
 const LEAVE_GROUPS_MS = 3_000;
 const MANY = 8;
-const REST_MS = 5;
+const REST_MS = 2;
 
 /** Takes jobs from a topic, one consumer group for each action, and writes results to another. */
 export class KafkaSession extends Life {

@@ -44,7 +44,7 @@ LOOK_AGAIN_S: Final = 0.5
 QUIET_S: Final = 1.0
 LEAVE_GROUPS_S: Final = 3.0
 MANY: Final = 8
-REST_S: Final = 0.005
+REST_S: Final = 0.002
 
 
 class KafkaSession(Life):
