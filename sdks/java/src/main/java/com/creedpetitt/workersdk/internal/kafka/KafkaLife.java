@@ -37,7 +37,7 @@ public final class KafkaLife extends Life {
     private static final double QUIET_S = 1.0;
     private static final double LEAVE_GROUPS_S = 3.0;
     private static final int MANY = 8;
-    private static final double REST_S = 0.005;
+    private static final double REST_S = 0.002;
 
     private final KafkaConfig config;
     private final String group;
