@@ -10,16 +10,24 @@ from typing import Any, Final
 import jsonschema_rs
 import msgspec
 import pytest
+from msgspec.structs import replace
 
+from orchestrator.adapters.kafka.config import KafkaConfig
+from orchestrator.adapters.kafka.dead_letters import copies_of, copies_of_refused
+from orchestrator.api import asyncapi
 from orchestrator.api.http import encode
 from orchestrator.app.records import Beats, Results
 from orchestrator.model import wire
+from orchestrator.model.dead_letter import DeadLetter
+from orchestrator.model.event import Failure
 from orchestrator.model.job import ANY_STEP
+from orchestrator.model.json import Json
 from orchestrator.model.limits import Limits
 from orchestrator.model.record import job_headers, job_value, read_job, read_stop
+from orchestrator.model.run import RunId
 from orchestrator.model.times import Time, parse_time
 from orchestrator.model.topics import TOPICS
-from orchestrator.ports.broker import Incoming
+from orchestrator.ports.broker import Incoming, Sent
 from tests.architecture.protocol_files import BODIES, EXAMPLES, FOLDER, files
 
 Example = dict[str, Any]
@@ -172,6 +180,52 @@ def test_every_field_has_a_meaning() -> None:
         found = json.loads((FOLDER / "schemas" / f"{name}.schema.json").read_text())
         for part in (found, *found.get("$defs", {}).values()):
             assert all(field["description"] for field in part["properties"].values())
+
+
+def headers_in_the_document(message: str) -> set[str]:
+    return set(asyncapi.document(TOPICS)["components"]["messages"][message]["headers"]["properties"])
+
+
+@pytest.mark.parametrize(
+    ("message", "topic"),
+    [
+        ("job", TOPICS.jobs),
+        ("result", TOPICS.results),
+        ("heartbeat", TOPICS.heartbeats),
+        ("stop", TOPICS.control),
+    ],
+)
+def test_the_document_names_the_headers_that_there_are(message: str, topic: str) -> None:
+    examples = [example for example in RECORDS.values() if example["topic"] == topic]
+    written = {name for example in examples for name, _ in example["headers"]}
+    # A worker may say what its record is; ours do with results only.
+    assert headers_in_the_document(message) - written <= {"content-type"}
+    assert written <= headers_in_the_document(message)
+
+
+def test_the_document_names_the_headers_of_dead_letters() -> None:
+    letter = DeadLetter(
+        id=f"{RUN}:0:1",
+        run_id=RunId(RUN),
+        workflow_id="w",
+        step=0,
+        action="a",
+        attempt=1,
+        attempts=1,
+        failure=Failure("T", "m", "s"),
+        payload=Json(b"1"),
+        worker="w-1",
+        created_at=Time(1),
+    )
+    config = KafkaConfig(servers="nowhere:9092")
+    copies = [
+        *copies_of(letter, config, Sent(letter.run_id, 0, 1, 3, 7)),
+        *copies_of_refused(replace(incoming("result-plain"), key=b"k" * 10_000), TOPICS.results, "no JSON"),
+    ]
+    written = {name for copy in copies for name, _ in copy.headers}
+    # A job that ran alone says so in its record; its letter is of the step.
+    assert headers_in_the_document("deadLetter") - written <= {"wf-alone"}
+    assert written <= headers_in_the_document("deadLetter")
 
 
 def test_results_over_http_are_those_of_an_exchange() -> None:

@@ -100,6 +100,7 @@ _LETTER_HEADERS: Final = {
     "kafka_dlt-original-topic": "Where the job was",
     "kafka_dlt-original-partition": "Its partition, 4 bytes, where it is known",
     "kafka_dlt-original-offset": "Its offset, 8 bytes, where it is known",
+    "kafka_dlt-original-timestamp": "When a record that nobody could read was written, 8 bytes, milliseconds",
     "kafka_dlt-exception-fqcn": "The type of the error",
     "kafka_dlt-exception-message": "Its message",
     "kafka_dlt-exception-stacktrace": "Up to 8 KiB of its stack",

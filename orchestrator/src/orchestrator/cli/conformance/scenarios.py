@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -397,10 +398,9 @@ SCENARIOS: Final[Mapping[str, Callable[[Play], None]]] = {
 
 
 def _seconds(moment: str) -> float:
-    return time.mktime(time.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S")) + float("0" + moment[19:-1])
+    return datetime.fromisoformat(moment).timestamp()
 
 
 def _integers(raw: bytes) -> Any:
-    import json  # reads integers of any length
-
+    # Not msgspec, which reads large ones as floats.
     return json.loads(raw)

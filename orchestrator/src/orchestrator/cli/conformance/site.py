@@ -201,6 +201,10 @@ def site(transport: Transport, folder: Path, database: str = "", kafka: str = ""
             yield Site(transport, server, kafka, prefix, folder)
         finally:
             server.child.stop()
+            if prefix:
+                from orchestrator.cli.conformance.topics import drop  # the client of Kafka takes long to load
+
+                drop(kafka, TOPICS.prefixed(prefix))
 
 
 @contextmanager

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Collection, Iterator
 from typing import Any, Final
 from uuid import uuid4
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from msgspec.structs import astuple
+
+from orchestrator.model.topics import Topics
 
 CALL_SECONDS: Final = 10.0
 QUIET_SECONDS: Final = 2.0
@@ -49,6 +54,14 @@ def find_result(servers: str, topic: str, job_id: str, seconds: float) -> dict[s
             if isinstance(value, dict) and value.get("jobId") == job_id:
                 return value
     return None
+
+
+def drop(servers: str, topics: Topics) -> None:
+    """Delete topics that were made for a play; what cannot be deleted stays."""
+    client = AdminClient({"bootstrap.servers": servers})
+    for deleted in client.delete_topics(list(astuple(topics)), request_timeout=CALL_SECONDS).values():
+        with contextlib.suppress(KafkaException):
+            deleted.result(CALL_SECONDS)
 
 
 def _producer(servers: str) -> Producer:

@@ -8,16 +8,16 @@ import org.slf4j.helpers.LegacyAbstractLogger;
 import org.slf4j.helpers.MessageFormatter;
 
 /** A logger that keeps what is written. */
-final class Lines extends LegacyAbstractLogger {
+public final class Lines extends LegacyAbstractLogger {
     private static final long serialVersionUID = 1L;
 
     final transient List<String> all = new CopyOnWriteArrayList<>();
 
-    boolean has(String text) {
+    public boolean has(String text) {
         return all.stream().anyMatch(line -> line.contains(text));
     }
 
-    long count(String text) {
+    public long count(String text) {
         return all.stream().filter(line -> line.contains(text)).count();
     }
 

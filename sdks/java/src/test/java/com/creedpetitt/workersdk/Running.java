@@ -7,14 +7,15 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 
 /** A worker that runs until the block ends; it must then leave in good order. */
-final class Running implements AutoCloseable {
+public final class Running implements AutoCloseable {
     private static final Duration WAIT_MAX = Duration.ofSeconds(15);
 
     private final Worker worker;
     private final CompletableFuture<Void> end = new CompletableFuture<>();
-    final Thread thread;
+    public final Thread thread;
 
-    Running(Worker worker, String url) {
+    /** Starts the worker on a thread of its own. */
+    public Running(Worker worker, String url) {
         this.worker = worker;
         thread = new Thread(() -> {
             try {
@@ -29,7 +30,7 @@ final class Running implements AutoCloseable {
     }
 
     /** Returns once it has returned by itself; throws what it threw. */
-    void ends() {
+    public void ends() {
         try {
             end.get(WAIT_MAX.toSeconds(), TimeUnit.SECONDS);
         } catch (ExecutionException error) {
@@ -39,7 +40,8 @@ final class Running implements AutoCloseable {
         }
     }
 
-    boolean hasEnded() {
+    /** Tells whether it has returned. */
+    public boolean hasEnded() {
         return end.isDone();
     }
 

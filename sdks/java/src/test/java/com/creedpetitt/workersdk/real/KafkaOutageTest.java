@@ -3,6 +3,8 @@ package com.creedpetitt.workersdk.real;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.creedpetitt.workersdk.Lines;
+import com.creedpetitt.workersdk.Running;
 import com.creedpetitt.workersdk.Worker;
 import java.time.Duration;
 import java.util.List;
@@ -39,13 +41,13 @@ class KafkaOutageTest {
                     return payload;
                 });
         site.client.define(action, List.of(action));
-        try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+        try (Running running = new Running(worker, site.kafka)) {
             String id = site.client.trigger(action, 1);
             Installation.until("it is in hand", () -> begun.getCount() == 0);
             site.broker("kill");
             go.countDown();
             Installation.until("it is told once", () -> lines.has("WARN lost kafka://" + site.kafka));
-            RunningWorker late = new RunningWorker(
+            Running late = new Running(
                     Worker.builder().logger(lines).build().register(action, payload -> payload), site.kafka);
             Installation.until("the other one is waiting", () -> lines.has("WARN cannot reach kafka://" + site.kafka));
             site.broker("start");

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.creedpetitt.workersdk.Running;
 import com.creedpetitt.workersdk.Worker;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.time.Duration;
@@ -45,7 +46,7 @@ class KafkaRecordsTest {
                 .register(action("bad"), payload -> {
                     throw new IllegalStateException("broken");
                 });
-        try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+        try (Running running = new Running(worker, site.kafka)) {
             String id = stage.give(action("act"), Map.of("a", 1));
             Stage.Result result = stage.resultOf(id);
             assertEquals(id.replace(":0", ""), result.key());
@@ -80,7 +81,7 @@ class KafkaRecordsTest {
     @Test
     void recordsOfAnybodyAreJobsOrArePassedOver() {
         Worker worker = quick().build().register(action("act"), (payload, context) -> context.jobId());
-        try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+        try (Running running = new Running(worker, site.kafka)) {
             String run = "run-" + suffix;
             stage.write("workflow-jobs", null, "no JSON", List.of());
             stage.write("workflow-jobs", null, null, List.of());
@@ -109,7 +110,7 @@ class KafkaRecordsTest {
                 .build()
                 .register(action("own"), payload -> "own")
                 .register(action("shared"), payload -> "shared");
-        try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+        try (Running running = new Running(worker, site.kafka)) {
             String own = stage.give(topic, action("own"), 1, false);
             String shared = stage.give(action("shared"), 1);
             assertEquals("own", stage.resultOf(own).value().get("result").asText());
@@ -133,7 +134,7 @@ class KafkaRecordsTest {
             return payload;
         });
         List<String> jobs = new ArrayList<>();
-        try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+        try (Running running = new Running(worker, site.kafka)) {
             for (int number = 0; number < 4; number++) {
                 jobs.add(stage.give(action("act"), number));
             }
@@ -166,11 +167,11 @@ class KafkaRecordsTest {
             }
             workers.add(worker);
         }
-        try (RunningWorker first = new RunningWorker(workers.get(0), site.kafka)) {
+        try (Running first = new Running(workers.get(0), site.kafka)) {
             give(jobs, 100);
-            RunningWorker second = new RunningWorker(workers.get(1), site.kafka);
+            Running second = new Running(workers.get(1), site.kafka);
             give(jobs, 100);
-            try (RunningWorker third = new RunningWorker(workers.get(2), site.kafka)) {
+            try (Running third = new Running(workers.get(2), site.kafka)) {
                 give(jobs, 100);
                 second.close();
                 give(jobs, 100);

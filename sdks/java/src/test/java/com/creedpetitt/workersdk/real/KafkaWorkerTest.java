@@ -9,6 +9,7 @@ import com.creedpetitt.workersdk.ExampleWorkerApp;
 import com.creedpetitt.workersdk.NonRetryableException;
 import com.creedpetitt.workersdk.NotFoundException;
 import com.creedpetitt.workersdk.RunFailedException;
+import com.creedpetitt.workersdk.Running;
 import com.creedpetitt.workersdk.SettingException;
 import com.creedpetitt.workersdk.WaitTimeoutException;
 import com.creedpetitt.workersdk.Worker;
@@ -82,7 +83,7 @@ class KafkaWorkerTest {
         input.put("text", "ä€😀");
         input.put("bulk", "x".repeat(1024 * 1024));
         input.put("nothing", null);
-        try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+        try (Running running = new Running(worker, site.kafka)) {
             JsonNode output = client.run("steps-" + suffix, input, END);
             assertEquals(input.get("large"), output.get("large").bigIntegerValue());
             assertEquals("ä€😀", output.get("text").asText());
@@ -109,7 +110,7 @@ class KafkaWorkerTest {
         define("flaky-" + suffix, Map.of("action", action("flaky"), "retry", retry));
         define("bad-" + suffix, action("bad"));
         define("huge-" + suffix, action("huge"));
-        try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+        try (Running running = new Running(worker, site.kafka)) {
             assertEquals(3, client.run("flaky-" + suffix, 1, END).asInt());
             RunFailedException bad = assertThrows(RunFailedException.class, () -> client.run("bad-" + suffix, 1, END));
             assertEquals("InvalidOrder", bad.run().error().type());
@@ -141,7 +142,7 @@ class KafkaWorkerTest {
         define("both-" + suffix, action("both"));
         define("mixed-" + suffix, action("python"), action("java"), action("both"));
         try (Child python = Child.python(script, environment());
-                RunningWorker running = new RunningWorker(worker, site.kafka)) {
+                Running running = new Running(worker, site.kafka)) {
             python.says("connected to");
             Map<String, Integer> by = new HashMap<>();
             // Both have their share of the partitions once both have done something.
@@ -195,7 +196,7 @@ class KafkaWorkerTest {
             assertEquals(0, worker.ends());
         }
         Worker second = quick().build().register(action("hasty"), (payload, context) -> context.attempt());
-        try (RunningWorker running = new RunningWorker(second, site.kafka)) {
+        try (Running running = new Running(second, site.kafka)) {
             Run run = client.await(id, END);
             assertEquals("COMPLETED", run.status());
             assertEquals("RELEASED", run.steps().get(0).attempts().get(0).status());
@@ -218,7 +219,7 @@ class KafkaWorkerTest {
             knows.set(context.details(JsonNode.class).path("done").asInt() == 40);
             return context.attempt();
         });
-        try (RunningWorker running = new RunningWorker(second, site.kafka)) {
+        try (Running running = new Running(second, site.kafka)) {
             Run run = client.await(id, END);
             assertEquals("COMPLETED", run.status(), run.toString());
             assertEquals(2, run.finalOutput().asInt());
@@ -243,12 +244,12 @@ class KafkaWorkerTest {
         });
         define("full-" + suffix, action("full"));
         List<String> runs = new ArrayList<>();
-        try (RunningWorker first = new RunningWorker(busy, site.kafka)) {
+        try (Running first = new Running(busy, site.kafka)) {
             for (int number = 0; number < 30; number++) {
                 runs.add(client.trigger("full-" + suffix, number));
             }
             Installation.until("the first is full", () -> full.getCount() == 0);
-            try (RunningWorker second = new RunningWorker(free, site.kafka)) {
+            try (Running second = new Running(free, site.kafka)) {
                 Installation.until("the free one does all that waits", () -> others.get() == 28);
                 go.countDown();
                 for (String id : runs) {
@@ -267,7 +268,7 @@ class KafkaWorkerTest {
         define("once-" + suffix, action("once"));
         for (int life = 1; life <= 2; life++) {
             Worker worker = quick().build().register(action("once"), payload -> executions.incrementAndGet());
-            try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+            try (Running running = new Running(worker, site.kafka)) {
                 assertEquals(life, client.run("once-" + suffix, life, END).asInt());
             }
         }
@@ -290,7 +291,7 @@ class KafkaWorkerTest {
             return null;
         });
         define("long-" + suffix, action("long"));
-        try (RunningWorker running = new RunningWorker(worker, site.kafka)) {
+        try (Running running = new Running(worker, site.kafka)) {
             String id = client.trigger("long-" + suffix, 1);
             assertTrue(begun.await(20, TimeUnit.SECONDS));
             assertThrows(WaitTimeoutException.class, () -> client.await(id, Duration.ofMillis(3500)));
@@ -307,8 +308,8 @@ class KafkaWorkerTest {
         Worker overHttp = Worker.builder().build().register(action("web"), payload -> "web " + payload);
         Worker overKafka = quick().build().register(action("queue"), payload -> "queue " + payload);
         define("beside-" + suffix, action("web"), action("queue"));
-        try (RunningWorker one = new RunningWorker(overHttp, site.url);
-                RunningWorker two = new RunningWorker(overKafka, site.kafka)) {
+        try (Running one = new Running(overHttp, site.url);
+                Running two = new Running(overKafka, site.kafka)) {
             assertEquals("queue web 1", client.run("beside-" + suffix, 1, END).asText());
             Installation.until(
                     "both are known",
