@@ -27,6 +27,7 @@ from orchestrator.model.record import job_headers, job_value, read_job, read_sto
 from orchestrator.model.run import RunId
 from orchestrator.model.times import Time, parse_time
 from orchestrator.model.topics import TOPICS
+from orchestrator.model.trace import Trace
 from orchestrator.ports.broker import Incoming, Sent
 from tests.architecture.protocol_files import BODIES, EXAMPLES, FOLDER, files
 
@@ -97,7 +98,7 @@ def test_every_level_and_kind_has_an_example() -> None:
 @pytest.mark.parametrize("name", [name for name, example in RECORDS.items() if example["topic"] == TOPICS.jobs])
 def test_a_job_is_written_byte_for_byte(name: str) -> None:
     example = RECORDS[name]
-    job = read_job(example["value"].encode())
+    job = read_job(example["value"].encode(), [(header, text.encode()) for header, text in example["headers"]])
     assert job_value(job).decode() == example["value"]
     assert [[header, bytes(value or b"").decode()] for header, value in job_headers(job)] == example["headers"]  # type: ignore[arg-type]
     assert example["key"] == job.run_id
@@ -136,6 +137,7 @@ def _pairs(text: str) -> Iterator[tuple[str, Any]]:
         ("result-failed", 0, 1, "failed"),
         ("result-failed-for-good", 0, 1, "failed"),
         ("result-released", 3, 2, "released"),
+        ("result-traced", 0, 1, "completed"),
     ],
 )
 def test_a_result_is_understood(name: str, step: int, attempt: int, outcome: str) -> None:
@@ -216,6 +218,7 @@ def test_the_document_names_the_headers_of_dead_letters() -> None:
         payload=Json(b"1"),
         worker="w-1",
         created_at=Time(1),
+        trace=Trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "vendor=value"),
     )
     config = KafkaConfig(servers="nowhere:9092")
     copies = [

@@ -18,6 +18,7 @@ from orchestrator.bootstrap import open_orchestrator
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Duration
 from orchestrator.model.topics import TOPICS, Topics
+from orchestrator.model.trace import Trace
 from orchestrator.model.view import RunView
 from orchestrator.settings import Settings
 
@@ -118,9 +119,9 @@ async def define(orchestrator: Orchestrator, *steps: dict[str, Any], **more: Any
     await orchestrator.define(json.dumps({"id": "flow", "steps": list(steps), **more}).encode())
 
 
-async def trigger(orchestrator: Orchestrator, payload: object = "in") -> RunId:
+async def trigger(orchestrator: Orchestrator, payload: object = "in", trace: Trace | None = None) -> RunId:
     """Start a run of ``flow``."""
-    return (await orchestrator.trigger("flow", json.dumps({"input": payload}).encode(), None)).run_id
+    return (await orchestrator.trigger("flow", json.dumps({"input": payload}).encode(), None, trace)).run_id
 
 
 async def ended(orchestrator: Orchestrator, run_id: RunId) -> RunView:

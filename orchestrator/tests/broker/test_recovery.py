@@ -15,6 +15,7 @@ from orchestrator.app import broker_leases, outgoing
 from orchestrator.model.errors import Unavailable
 from orchestrator.model.limits import Limits
 from orchestrator.model.times import MICROS, Duration
+from orchestrator.model.trace import Trace
 from tests.broker.site import RawWorker, Site, define, ended, eventually, next_message, trigger
 
 
@@ -92,7 +93,8 @@ async def test_a_step_that_fails_for_good_makes_one_record(
     monkeypatch.setattr(KafkaBroker, "dead_letter", unsure)
     async with site.process() as orchestrator:
         await define(orchestrator, {"action": "step1", "retry": {"maxRetries": 0}})
-        run_id = await trigger(orchestrator, "in")
+        trace = Trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "vendor=value")
+        run_id = await trigger(orchestrator, "in", trace)
         message = await worker.message()
         job = json.loads(message.value() or b"")
         outgoing_ = orchestrator.outgoing

@@ -35,6 +35,7 @@ from orchestrator.model.event import (
     StepQueued,
 )
 from orchestrator.model.times import Time
+from orchestrator.model.trace import Trace
 
 GOLDEN: Final = Path(__file__).parent / "golden" / "events.json"
 DECODER: Final = msgspec.json.Decoder(Event)
@@ -44,6 +45,7 @@ DUE: Final = Time(1_795_428_030_000_000)
 ODD: Final = Failure(type="Größe", message='said "no"\n\\ \U0001f600\x00\x7f', stack="  at a.py:1\n\tat b.py:2")
 LATE: Final = Failure(type="StepTimeout", message="no result within 30 s of the start")
 GONE: Final = Failure(type="WorkerLost", message="lease ran out")
+PARENT: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 EVENTS: Final[list[Event]] = [
     RunStarted(at=AT, workflow_id="order", version=7, deadline=DUE),
@@ -72,6 +74,9 @@ EVENTS: Final[list[Event]] = [
     RunRedriven(at=AT, step=0, deadline=DUE),
     AttemptFailed(at=AT, step=0, attempt=1, failure=Failure(type="CardDeclined"), retry_at=DUE),
     AttemptFailed(at=AT, step=0, attempt=1, failure=LATE, retry_at=DUE, timed_out=True, suspect=True),
+    RunStarted(at=AT, workflow_id="order", version=7, deadline=DUE),
+    RunStarted(at=AT, workflow_id="order", version=7, trace=Trace(PARENT, "vendor=a b")),
+    RunStarted(at=AT, workflow_id="order", version=7, trace=Trace(PARENT)),
 ]
 """What each line of the golden file means, field by field: by name, since the order is what the file pins."""
 
@@ -85,7 +90,7 @@ def test_every_golden_event_means_what_it_meant() -> None:
     assert [DECODER.decode(line) for line in golden()] == EVENTS
 
 
-OLDER: Final = frozenset({7, 8, 9})
+OLDER: Final = frozenset({0, 1, 7, 8, 9})
 """Lines that were written before their event had all the fields it has now."""
 
 
@@ -107,6 +112,7 @@ def test_the_golden_file_has_one_event_on_each_line() -> None:
     ("short", "event"),
     [
         (b'["RunStarted",1,"order",1]', RunStarted(Time(1), "order", 1)),
+        (b'["RunStarted",1,"order",1,null,["00-a-b-01"]]', RunStarted(Time(1), "order", 1, None, Trace("00-a-b-01"))),
         (b'["StepQueued",1,0,1]', StepQueued(Time(1), 0, 1)),
         (b'["AttemptFailed",1,0,1,["X"],null]', AttemptFailed(Time(1), 0, 1, Failure("X"), None)),
         (b'["RunCancelled",1]', RunCancelled(Time(1))),

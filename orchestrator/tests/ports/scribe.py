@@ -29,10 +29,12 @@ from orchestrator.model.job import JobRow, JobState
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId, RunState
 from orchestrator.model.times import MICROS, Duration, Time
+from orchestrator.model.trace import Trace
 from orchestrator.ports.store import RunChange, Store
 
 NOW: Final = Time(1_800_000_000 * MICROS)
 BROKE: Final = Failure("CardDeclined", "no funds", "charge.py:7")
+TRACE: Final = Trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "vendor=value")
 
 
 def at(seconds: float) -> Time:
@@ -80,13 +82,14 @@ class Scribe:
     def start(
         self, payload: bytes = b'{"n": 1}', *, when: Time = NOW, version: int = 0, run_id: str | None = None
     ) -> RunChange:
-        """Begin a run."""
+        """Begin a run; every other one belongs to a trace."""
         self._made += 1
         name = RunId(f"run-{self._made:04}" if run_id is None else run_id)
         plan = self._plans.of(self.versions[version])
         self.histories[name], self.results[name] = [], {}
         self.inputs[name] = Json(payload)
-        decision = engine.start(plan, StartRun(name), when)
+        trace = TRACE if self._made % 2 else None
+        decision = engine.start(plan, StartRun(name, trace), when)
         return self._change(name, plan, None, decision, when, created=Json(payload))
 
     def do(

@@ -14,6 +14,7 @@ from orchestrator.model.event import Failure
 from orchestrator.model.run import OpenStep, RunId, RunState
 from orchestrator.model.status import RunStatus, StepStatus
 from orchestrator.model.times import Time
+from orchestrator.model.trace import Trace
 from orchestrator.ports.queries import LetterFilter, RunFilter
 from orchestrator.ports.store import PayloadRef, RunChange
 from tests.ports.places import PostgresDatabase
@@ -99,6 +100,7 @@ def _states() -> Iterable[RunState]:
     yield _state(done=1 << 999, open={2**31 - 1: suspect, 5: OpenStep(StepStatus.RUNNING, 2)}, joins={7: 2, 900: 1})
     yield _state(status=RunStatus.FAILED, open={}, halted={3: suspect}, failure=broke, ended_at=at(1))
     yield _state(deadline=at(60), current_step=999, open={})
+    yield _state(trace=Trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"))
 
 
 @pytest.mark.parametrize("state", list(_states()))
@@ -117,7 +119,7 @@ def test_what_earlier_versions_wrote_is_still_read() -> None:
     assert state.open == {
         3: OpenStep(StepStatus.BACKING_OFF, 2, 1, 0, Time(0x00066517_28E4CB40), Failure("Broke", "~~"), alone=True)
     }
-    assert (state.joins, state.halted, state.done) == ({5: 2}, {}, 0x0207)
+    assert (state.joins, state.halted, state.done, state.trace) == ({5: 2}, {}, 0x0207, None)
 
 
 async def test_a_run_of_a_thousand_steps_is_its_history(postgres: PostgresDatabase) -> None:

@@ -89,11 +89,15 @@ _JOB_HEADERS: Final = {
     "wf-attempt": "The attempt, in decimal digits",
     "wf-alone": "`1` where the job is to run alone, else absent",
     "content-type": "`application/json`",
+    "traceparent": "What came with the trigger, W3C Trace Context; absent where the run was started without",
+    "tracestate": "What goes with `traceparent`, where there is any",
 }
 _RESULT_HEADERS: Final = {
     "wf-job-id": "As in the job; optional",
     "wf-attempt": "As in the job; optional",
     "content-type": "`application/json`; optional",
+    "traceparent": "As in the job; optional",
+    "tracestate": "As in the job; optional",
 }
 _LETTER_HEADERS: Final = {
     **_JOB_HEADERS,

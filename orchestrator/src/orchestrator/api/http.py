@@ -23,6 +23,7 @@ from orchestrator.model.problem import (
     problem_of,
 )
 from orchestrator.model.times import Time, parse_time
+from orchestrator.model.trace import PARENT_HEADER, STATE_HEADER, Trace, read_trace
 from orchestrator.pages import render
 from orchestrator.pages.assets import HEADERS, etag
 
@@ -145,6 +146,18 @@ def header(req: Request, name: str) -> str | None:
         if sum(key == raw for key, _ in req.scope["headers"]) > 1:
             raise ParameterInvalid.of(name, "it comes more than once", "send it once")
     return value
+
+
+def trace(req: Request, limits: Limits) -> Trace | None:
+    """Give the trace context that a request belongs to; None without one, or with one that nobody can read.
+
+    A header that comes more than once is joined by commas: so the standard has it for the state, and so two parents
+    are none.
+    """
+    parent = req.get_header(PARENT_HEADER)
+    if parent is None:
+        return None
+    return read_trace(parent, req.get_header(STATE_HEADER), limits.tracestate_chars_max)
 
 
 def integer(req: Request, name: str, default: int, least: int, most: int) -> int:

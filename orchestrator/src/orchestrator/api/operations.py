@@ -233,6 +233,8 @@ OPERATIONS: Final = (
                 },
             ),
             WAIT,
+            Parameter("traceparent", "W3C Trace Context: goes out with each job of the run", "header"),
+            Parameter("tracestate", "Goes with it; 512 characters (tracestate_chars_max)", "header"),
         ),
         body=TriggerBody,
         body_required=False,

@@ -96,8 +96,9 @@ class Trigger:
             http.check_parameters(req, ("wait",))
             wait = wait_duration(http.parameter(req, "wait") or 0, orchestrator.limits, "wait")
         key = check_key(http.header(req, "Idempotency-Key"), orchestrator.limits)
+        trace = http.trace(req, orchestrator.limits)
         raw = await http.read_body(req, orchestrator.limits)
-        triggered = await orchestrator.trigger(workflow_id, raw, key)
+        triggered = await orchestrator.trigger(workflow_id, raw, key, trace)
         as_json = http.JSON in req.accept
         if wait:
             # The run has begun: where too many wait already, its id now is worth more than an error.

@@ -54,6 +54,7 @@ from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId, RunState
 from orchestrator.model.status import StepStatus
 from orchestrator.model.times import MICROS, Time
+from orchestrator.model.trace import Trace
 from orchestrator.ports.clock import Chance
 from orchestrator.ports.store import IdempotencyRecord, PayloadRef, RunChange, Store, Transaction
 
@@ -174,7 +175,7 @@ class Batch:
                 # A later request of the same batch has ended it: it must never go out.
                 continue
             payload = self._payloads[PayloadRef(state.run_id, dispatch.input_of)]
-            self.jobs.append(make_job(plan, state.run_id, dispatch, payload, details))
+            self.jobs.append(make_job(plan, state.run_id, dispatch, payload, details, state.trace))
 
     def _is_current(self, dispatch: Dispatch, run_id: RunId) -> bool:
         step = self._states[run_id].open.get(dispatch.step)
@@ -232,7 +233,7 @@ class Batch:
             raise WorkflowNotFound(f"no workflow has the id {request.workflow_id!r}; define it with POST /workflow/")
         plan = self._plan_of(version)
         run_id = self._chance.run_id(self._now)
-        decision = engine.start(plan, StartRun(run_id), self._now)
+        decision = engine.start(plan, StartRun(run_id, request.trace), self._now)
         self._payloads[PayloadRef(run_id, None)] = request.input
         await self._keep(plan, run_id, None, decision, created=request.input)
         expires_at: Time | None = None
@@ -374,6 +375,7 @@ class Batch:
             worker=worker or None,
             created_at=self._now,
             due_at=self._letter_again_at,
+            trace=state.trace,
         )
 
     async def _keep(
@@ -427,7 +429,9 @@ class Batch:
         )
 
 
-def make_job(plan: Plan, run_id: RunId, dispatch: Dispatch, payload: Json, details: Json | None) -> Job:
+def make_job(
+    plan: Plan, run_id: RunId, dispatch: Dispatch, payload: Json, details: Json | None, trace: Trace | None = None
+) -> Job:
     """Make what a worker gets."""
     definition = plan.steps[dispatch.step].definition
     return Job(
@@ -442,6 +446,7 @@ def make_job(plan: Plan, run_id: RunId, dispatch: Dispatch, payload: Json, detai
         heartbeat_timeout=definition.heartbeat_timeout,
         alone=dispatch.alone,
         details=details,
+        trace=trace,
     )
 
 

@@ -10,6 +10,7 @@ from orchestrator.model.job import JobRow, Report
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId
 from orchestrator.model.times import Time
+from orchestrator.model.trace import Trace
 
 
 class Define(msgspec.Struct, frozen=True):
@@ -34,6 +35,8 @@ class Trigger(msgspec.Struct, frozen=True):
     input: Json
     key: str | None = None
     fingerprint: bytes = b""
+    trace: Trace | None = None
+    """Not a part of what is asked for: the same key with another trace means the same run, which keeps its own."""
 
 
 class Triggered(msgspec.Struct, frozen=True):

@@ -357,6 +357,8 @@ class Gateway:
             heartbeat_timeout=None if job.heartbeat_timeout is None else times.seconds(job.heartbeat_timeout),
             alone=job.alone,
             details=UNSET if job.details is None else Raw(job.details),
+            traceparent=None if job.trace is None else job.trace.parent,
+            tracestate="" if job.trace is None else job.trace.state,
         )
 
     def checked_details(self, job: JobInFlight) -> Json | None:

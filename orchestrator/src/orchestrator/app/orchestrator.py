@@ -39,6 +39,7 @@ from orchestrator.model.json import NULL, Json
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Duration
+from orchestrator.model.trace import Trace
 from orchestrator.model.view import (
     DeadLetterView,
     EventView,
@@ -150,14 +151,14 @@ class Orchestrator:
 
     # --- runs ----------------------------------------------------------------------------------------------------
 
-    async def trigger(self, workflow_id: str, raw: bytes, key: str | None) -> Triggered:
+    async def trigger(self, workflow_id: str, raw: bytes, key: str | None, trace: Trace | None = None) -> Triggered:
         """Start a run, or give the one that the same key started before."""
         payload = NULL
         if raw.strip():
             body = json.decode(raw, _TRIGGER, self.limits, envelope=1)
             payload = json.check_payload(bytes(body.input), self.limits, "input")
         fingerprint = b"" if key is None else _fingerprint(workflow_id, payload)
-        trigger = Trigger(workflow_id, payload, key, fingerprint)
+        trigger = Trigger(workflow_id, payload, key, fingerprint, trace)
         if key is None or self._shortcuts is None:
             return await self.pipeline.submit(trigger)
         if (run_id := await self._shortcuts.find(key, fingerprint)) is not None:

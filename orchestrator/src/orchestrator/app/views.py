@@ -269,4 +269,6 @@ def _event_view(seq: int, event: Event) -> EventView:
     view.next_attempt_at = None if retry_at is None else iso(retry_at)
     view.reason = getattr(event, "reason", None) or None
     view.alone = getattr(event, "alone", False)
+    trace = getattr(event, "trace", None)
+    view.traceparent = None if trace is None else trace.parent
     return view

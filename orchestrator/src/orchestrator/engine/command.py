@@ -7,12 +7,14 @@ import msgspec
 from orchestrator.model.event import Event, Failure
 from orchestrator.model.run import RunId
 from orchestrator.model.times import Duration, Time
+from orchestrator.model.trace import Trace
 
 
 class StartRun(msgspec.Struct, frozen=True):
     """Begin a run; its id is the caller's."""
 
     run_id: RunId
+    trace: Trace | None = None
 
 
 class StartAttempt(msgspec.Struct, frozen=True):

@@ -111,7 +111,7 @@ _Timed = TypeVar("_Timed", CompleteAttempt, FailAttempt, ReleaseAttempt)
 def start(plan: Plan, command: StartRun, now: Time) -> Decision:
     """Begin a run: its first steps are queued."""
     deadline = None if plan.timeout is None else Time(now + plan.timeout)
-    events: list[Event] = [RunStarted(now, plan.workflow_id, plan.version, deadline)]
+    events: list[Event] = [RunStarted(now, plan.workflow_id, plan.version, deadline, command.trace)]
     effects: list[Effect] = []
     for step in plan.roots:
         _queue(plan, step, 1, alone=False, now=now, events=events, effects=effects)
@@ -378,6 +378,7 @@ def begin(run_id: RunId, plan: Plan, event: RunStarted) -> RunState:
         open={},
         joins={},
         halted={},
+        trace=event.trace,
     )
 
 

@@ -11,6 +11,7 @@ from orchestrator.model.event import Failure
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId
 from orchestrator.model.times import Time
+from orchestrator.model.trace import Trace
 
 
 class DeadLetterState(StrEnum):
@@ -49,6 +50,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     settled_at: Time | None = None
     due_at: Time | None = None
     """When its record is written to the broker (again); None without a broker, and once it is written."""
+    trace: Trace | None = None
+    """The run's, for its record on the broker; None wherever else it is read."""
 
     @property
     def error_type(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from orchestrator.model.times import Time
+from orchestrator.model.trace import Trace
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -30,6 +31,8 @@ class RunStarted(_Event, frozen=True, tag=True, gc=False):
     workflow_id: str
     version: int
     deadline: Time | None = None
+    trace: Trace | None = None
+    """Where the trigger belongs in a distributed trace; None where it came without one."""
 
 
 class StepQueued(_Event, frozen=True, tag=True, gc=False):

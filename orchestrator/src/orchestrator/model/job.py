@@ -11,6 +11,7 @@ from orchestrator.model.event import Failure
 from orchestrator.model.json import NULL, Json
 from orchestrator.model.run import RunId
 from orchestrator.model.times import Duration, Time
+from orchestrator.model.trace import Trace
 
 JobId = NewType("JobId", str)
 """``<runId>:<stepIndex>``: the same for every attempt of a step, so a handler can use it as an idempotency key."""
@@ -45,6 +46,8 @@ class Job(msgspec.Struct, kw_only=True):
     """An earlier attempt was lost with its worker: it runs with no neighbour that it could harm."""
     details: Json | None = None
     """What the previous attempt said in its last heartbeat."""
+    trace: Trace | None = None
+    """The run's; on its way only, where a job is in a worker's hands it is not kept."""
 
 
 class JobState(StrEnum):

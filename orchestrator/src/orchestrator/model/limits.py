@@ -41,6 +41,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Characters of a workflow id, an action or a worker id."""
     idempotency_key_length_max: Count = 255
     """Characters of an Idempotency-Key."""
+    tracestate_chars_max: Count = 512
+    """Characters of a trigger's ``tracestate``; what is beyond them is left out, whole members at a time."""
     error_message_chars_max: Count = 8 * KIB
     """A reported error's message; the rest is cut off."""
     error_stack_chars_max: Count = 16 * KIB

@@ -5,6 +5,7 @@ Unknown fields are ignored, so that newer workers can talk to older orchestrator
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Literal
 
 import msgspec
@@ -15,6 +16,7 @@ from orchestrator.model.definition import DurationField
 from orchestrator.model.job import Job, JobId, parse_job_id
 from orchestrator.model.json import Json
 from orchestrator.model.times import Duration
+from orchestrator.model.trace import PARENT_HEADER, STATE_HEADER, Trace
 from orchestrator.model.wire import ErrorBody
 
 _NULL: Final = Raw(b"null")
@@ -129,11 +131,13 @@ def job_headers(job: Job) -> list[tuple[str, str | bytes | None]]:
     ]
     if job.alone:
         headers.append(("wf-alone", b"1"))
+    if job.trace is not None:
+        headers += job.trace.headers()
     return headers
 
 
-def read_job(value: bytes) -> Job:
-    """Read the value of a job's record.
+def read_job(value: bytes, headers: Iterable[tuple[str, bytes | None]] = ()) -> Job:
+    """Read a job's record.
 
     Raises:
         ValueError: it is not a job that an orchestrator has written.
@@ -157,7 +161,18 @@ def read_job(value: bytes) -> Job:
         heartbeat_timeout=_duration(record.heartbeat_timeout),
         alone=record.alone,
         details=None if record.details is UNSET else Json(bytes(record.details)),
+        trace=_trace(headers),
     )
+
+
+def _trace(headers: Iterable[tuple[str, bytes | None]]) -> Trace | None:
+    """Take the trace of headers that an orchestrator has written, which has checked it."""
+    found = {name: value for name, value in headers if name in (PARENT_HEADER, STATE_HEADER) and value is not None}
+    parent = found.get(PARENT_HEADER)
+    if parent is None:
+        return None
+    # Whatever somebody else made of the headers: a job is worth more than its trace.
+    return Trace(parent.decode(errors="replace"), found.get(STATE_HEADER, b"").decode(errors="replace"))
 
 
 def _duration(seconds: float | None) -> Duration | None:

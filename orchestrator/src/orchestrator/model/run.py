@@ -10,6 +10,7 @@ import msgspec
 from orchestrator.model.event import Failure
 from orchestrator.model.status import OPEN_STATUSES, RunStatus, StepStatus
 from orchestrator.model.times import Time
+from orchestrator.model.trace import Trace
 
 RunId = NewType("RunId", str)
 """A UUID, version 7: sorts by time."""
@@ -68,6 +69,8 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: Time | None = None
     failure: Failure | None = None
     """Why it failed, or timed out; None otherwise."""
+    trace: Trace | None = None
+    """What each of its jobs carries; None where the trigger came without one."""
 
     @property
     def completed(self) -> int:

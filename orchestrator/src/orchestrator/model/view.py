@@ -98,6 +98,8 @@ class EventView(_View, omit_defaults=True):
     next_attempt_at: str | None = None
     reason: str | None = None
     alone: bool = False
+    traceparent: str | None = None
+    """Of RunStarted: what came with the trigger."""
 
 
 class RetryView(_View):

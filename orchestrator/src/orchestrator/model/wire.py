@@ -100,6 +100,8 @@ class JobOut(_Wire, omit_defaults=True):
     heartbeat_timeout: float | None = None
     alone: bool = False
     details: Raw | UnsetType = UNSET
+    traceparent: str | None = None
+    tracestate: str = ""
 
 
 class AttemptRef(_Wire):

@@ -149,6 +149,7 @@ def _job(letter: DeadLetter) -> Job:
         attempt=letter.attempt,
         action=letter.action,
         payload=letter.payload,
+        trace=letter.trace,
     )
 
 

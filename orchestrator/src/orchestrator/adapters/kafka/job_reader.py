@@ -196,7 +196,7 @@ class JobReader:
         if headers[0][1] != self._wanted:
             return None
         try:
-            job = read_job(message.value() or b"")
+            job = read_job(message.value() or b"", headers)
         except ValueError as error:
             self._note_undecodable(message, str(error))
             return None

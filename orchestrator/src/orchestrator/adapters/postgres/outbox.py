@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from orchestrator.adapters.postgres import rows
 from orchestrator.adapters.postgres.database import Database
 from orchestrator.adapters.postgres.statements import columns_of
@@ -12,6 +14,7 @@ from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.job import JobRow
 from orchestrator.model.run import RunId
 from orchestrator.model.times import Time
+from orchestrator.model.trace import Trace
 from orchestrator.ports.broker import Sent, Taken
 from orchestrator.ports.outbox import Beat
 
@@ -95,7 +98,8 @@ _UNPUBLISHED = f"""
     UPDATE dead_letters SET due_at = $2 WHERE seq IN (
         SELECT seq FROM dead_letters WHERE due_at IS NOT NULL AND due_at <= $1
         ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-    RETURNING {rows.LETTER_COLUMNS}, partition, "offset", topic"""
+    RETURNING {rows.LETTER_COLUMNS}, partition, "offset", topic,
+        (SELECT runs.state FROM runs WHERE runs.run_id = dead_letters.run_id) AS run_state"""
 _PLACE_OF = 'SELECT run_id, step, attempt, partition, "offset", topic FROM dead_letters WHERE id = $1'
 _NOTE_PUBLISHED = "UPDATE dead_letters SET due_at = NULL WHERE id = ANY($1::text[])"
 _ACTIONS = """
@@ -166,7 +170,7 @@ class PostgresOutbox:
     async def unpublished(self, now: Time, again: Time, limit: int) -> list[tuple[DeadLetter, Sent | None]]:
         """See `ports.outbox.Outbox.unpublished`."""
         found = await self._database.fetch(_UNPUBLISHED, now, again, limit)
-        return [(rows.dead_letter(row), _sent(row)) for row in found]
+        return [(replace(rows.dead_letter(row), trace=_trace(row)), _sent(row)) for row in found]
 
     async def place_of(self, letter_id: str) -> Sent | None:
         """See `ports.outbox.Outbox.place_of`."""
@@ -181,6 +185,10 @@ class PostgresOutbox:
         """Run a statement over rows; those that PostgreSQL cannot have name nothing that it has."""
         known = [row if rows.is_text(row[0]) else ("", *row[1:]) for row in table]
         return await self._database.fetch(sql, *columns_of(known)) if known else []
+
+
+def _trace(row: Any) -> Trace | None:
+    return None if row["run_state"] is None else rows.trace(row["run_state"])
 
 
 def _sent(row: Any) -> Sent | None:

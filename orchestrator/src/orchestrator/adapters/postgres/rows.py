@@ -15,6 +15,7 @@ from orchestrator.model.json import Json
 from orchestrator.model.run import OpenStep, RunId, RunState
 from orchestrator.model.status import RunStatus
 from orchestrator.model.times import Time
+from orchestrator.model.trace import Trace
 
 INPUT_STEP: Final = -1
 """The ``step`` of the history row whose payload is the run's input."""
@@ -48,6 +49,7 @@ class StepsState(msgspec.Struct, array_like=True):
     halted: dict[int, OpenStep]
     done: bytes
     """The bits of completed steps, lowest first: a number of a thousand bits fits no integer of MessagePack."""
+    trace: Trace | None = None
 
 
 _encode_steps: Final = msgspec.msgpack.Encoder().encode
@@ -58,7 +60,7 @@ _STATUSES: Final = {str(status): status for status in RunStatus}
 def encode_state(state: RunState) -> bytes:
     """Write the ``state`` column."""
     done = state.done.to_bytes((state.done.bit_length() + 7) // 8, "little")
-    return _encode_steps(StepsState(state.open, state.joins, state.halted, done))
+    return _encode_steps(StepsState(state.open, state.joins, state.halted, done, state.trace))
 
 
 def state(row: Any) -> RunState:
@@ -78,7 +80,13 @@ def state(row: Any) -> RunState:
         current_step=row[7],
         ended_at=row[8],
         failure=failure(row[9]),
+        trace=steps.trace,
     )
+
+
+def trace(column: bytes) -> Trace | None:
+    """Read the trace of a ``state`` column."""
+    return _decode_steps(column).trace
 
 
 def failure(column: bytes | None) -> Failure | None:
