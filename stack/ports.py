@@ -29,13 +29,28 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Draw a port that nothing listens on. It is not reserved; chance keeps callers apart.
+    """Draw a port that nothing listens on, and that no process that lives was given here before.
 
     Raises:
         StackError: no free port was found
     """
     for _ in range(TRIES_MAX):
         port = random.choice(FREE_PORTS)
-        if is_free(port):
+        if is_free(port) and _is_reserved_for_us(port):
             return port
     raise StackError(f"no free port among {FREE_PORTS.start} to {FREE_PORTS.stop}")
+
+
+def _is_reserved_for_us(port: int) -> bool:
+    """Take the port of the same number of UDP, which nothing here uses, until this process ends.
+
+    Tests run side by side: between this call and the moment when the server listens, and while it is down to be
+    started again, the port must be nobody else's.
+    """
+    with socket.socket(type=socket.SOCK_DGRAM) as sign:
+        try:
+            sign.bind((HOST, port))
+        except OSError:
+            return False
+        sign.detach()
+    return True

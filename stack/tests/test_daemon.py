@@ -17,7 +17,7 @@ from stack import processes
 from stack.daemon import Daemon, wait_for
 from stack.ports import FREE_PORTS, free_port, is_free
 from stack.redis import Redis
-from stack.service import HOST, NotReady, PortTaken
+from stack.service import HOST, NotReady, PortTaken, StackError
 
 SECONDS_MAX = 10.0
 
@@ -140,6 +140,23 @@ def test_free_ports_are_none_that_systems_give_to_clients() -> None:
     assert is_free(port)
     with socket.create_server((HOST, port)):
         assert not is_free(port)
+
+
+def test_a_port_is_given_to_one_process_until_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    give = "from stack.ports import free_port; print(free_port(), flush=True); input()"
+    command = [sys.executable, "-c", give]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    ) as other:
+        assert other.stdout is not None
+        theirs = int(other.stdout.readline())
+        monkeypatch.setattr("stack.ports.FREE_PORTS", range(theirs, theirs + 1))
+        with pytest.raises(StackError, match="no free port"):
+            free_port()
+        other.communicate("\n", SECONDS_MAX)
+    assert free_port() == theirs
+    with pytest.raises(StackError, match="no free port"):
+        free_port()
 
 
 @pytest.mark.skipif(shutil.which("ps") is None, reason="no ps here")

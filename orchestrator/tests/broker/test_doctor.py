@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.app import run
-from orchestrator.demo.children import free_port
+from stack.ports import free_port
 from tests.broker.site import Site
 
 
@@ -33,7 +33,7 @@ def test_parts_that_are_there_are_well_and_missing_topics_are_named(
 def test_parts_that_are_not_there_are_told_without_their_passwords(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    port = free_port(20_000)
+    port = free_port()
     monkeypatch.setattr("orchestrator.cli.reach.REACH_SECONDS", 1.0)
     monkeypatch.setenv("ORCHESTRATOR_DATABASE", f"postgresql://me:hunter22@127.0.0.1:{port}/flows")
     monkeypatch.setenv("ORCHESTRATOR_KAFKA", f"127.0.0.1:{port}")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from orchestrator.cli.app import run
-from orchestrator.demo.children import free_port
+from stack.ports import free_port
 from tests.cli.fake import Fake
 
 
@@ -23,7 +23,7 @@ def test_a_machine_on_which_nothing_runs_yet_is_well(
 ) -> None:
     monkeypatch.delenv("ORCHESTRATOR_URL", raising=False)
     monkeypatch.setattr("orchestrator.cli.address.DEFAULT_URL", "http://127.0.0.1:1")
-    port = free_port(20_000)
+    port = free_port()
     code, found = findings(capsys, "--data", str(tmp_path / "data"), "--port", str(port))
     assert code == 0
     assert found[f"port {port}"]["state"] == "OK"
@@ -34,7 +34,7 @@ def test_a_machine_on_which_nothing_runs_yet_is_well(
 def test_a_server_that_was_named_and_is_not_there_is_a_problem(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    url = f"http://127.0.0.1:{free_port(20_000)}"
+    url = f"http://127.0.0.1:{free_port()}"
     code, found = findings(capsys, "--data", str(tmp_path), "--url", url)
     assert code == 7
     assert found["server"]["state"] == "FAIL"

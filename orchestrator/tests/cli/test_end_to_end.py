@@ -21,17 +21,15 @@ from orchestrator.cli.record import read_record
 from orchestrator.cli.rest import Orchestrator
 from orchestrator.cli.watch import Watched, follow
 from orchestrator.demo import workflow
-from orchestrator.demo.children import free_port
 from orchestrator.demo.stage import Stage
+from stack.ports import free_port
 
 COMMAND = [sys.executable, "-m", "orchestrator"]
-FIRST_PORT = 21_000
 
 
 @pytest.fixture
 def port() -> int:
-    # Spread, so that two test runs on one machine do not meet.
-    return free_port(FIRST_PORT + os.getpid() % 20_000)
+    return free_port()
 
 
 @pytest.fixture
@@ -173,7 +171,7 @@ def test_an_unfinished_run_goes_on_in_the_next_demo(tmp_path: Path, folder: Path
 def test_server_and_stop(tmp_path: Path, port: int) -> None:
     with started(tmp_path, "server", "--port", str(port), until="is ready at") as process:
         assert is_answering(port)
-        again = call(tmp_path, "server", "--port", str(free_port(port)))
+        again = call(tmp_path, "server", "--port", str(free_port()))
         assert again.returncode == 1
         assert "the data folder is in use" in again.stderr
         taken = call(tmp_path, "server", "--port", str(port), "--memory")

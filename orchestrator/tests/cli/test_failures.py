@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.cli.app import run
-from orchestrator.demo.children import free_port
+from stack.ports import free_port
 from tests.cli.fake import Fake
 
 
 def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
-    url = f"http://127.0.0.1:{free_port(20_000)}"
+    url = f"http://127.0.0.1:{free_port()}"
     assert run(["run", "list", "--url", url]) == 1
     assert capsys.readouterr().err == (
         f"error: no orchestrator answers at {url}\n"

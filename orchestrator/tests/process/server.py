@@ -16,16 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from stack.ports import free_port
+
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0
-
-
-def free_port() -> int:
-    """Find a port that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
