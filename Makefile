@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help all java node python demo server stop setup test check fmt docs bench bench-distributed chaos conformance clean \
-	stack stack-down stack-status stack-install
+	stack stack-down stack-status stack-install $(SUITES)
 MAKEFLAGS += --no-print-directory
 
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11 python
@@ -46,6 +46,17 @@ NODE_ENV := sdks/node/node_modules/.ready
 JAVA_TOOLS := sdks/java/target/.tools
 JAVA_CHECKED := sdks/java/target/.checked
 JAVA_SOURCES := $(shell find sdks/java/src -type f 2>/dev/null) sdks/java/pom.xml
+
+# Suites of tests, the longest first. Folders of orchestrator/tests that wait more than they compute are suites of their own.
+PARTS := broker ports process chaos
+SUITES := $(PARTS:%=test-%) test-orchestrator test-python test-node test-java test-stack
+# So many at a time: they wait for the real parts most of the time, and for a processor when there are too many.
+JOBS ?= $(if $(SYNC),3,1)
+# What each says is kept until it ends; a make before 4.0 cannot do that.
+SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+# $(call suite,name,folder,command): run it, say how that went, and note it for the end of `make test`.
+suite = echo "== tests of $(1)"; cd $(2) || exit; began=$$(date +%s); $(3); code=$$?; [ $$code = 0 ] && how=passed || how=FAILED; \
+	echo "tests of $(1) $$how after $$(($$(date +%s) - began)) s" | tee -a $(or $(TOLD),/dev/null); exit $$code
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,17 +103,28 @@ stop: ## Stop what was started: the server or demo that runs on DATA, the real p
 
 setup: $(DEV_ENV) $(SDK_ENV) $(NODE_ENV) $(JAVA_TOOLS) ## Install what development needs, inside this folder; a JDK and Maven where missing
 
-test: check stack-install ## Check, then run all tests
-	@echo "== tests of sdks/python"
-	@cd sdks/python && .venv/bin/python -m pytest -q -rR
-	@echo "== tests of sdks/node"
-	@cd sdks/node && $(NODE_RUN) npm run -s test
-	@echo "== tests of sdks/java"
-	@cd sdks/java && $(MVN) surefire:test
-	@echo "== tests of stack"
-	@cd stack && $(BIN)/python -m pytest -q -rR
-	@echo "== tests of orchestrator"
-	@cd orchestrator && .venv/bin/python -m pytest -q -rR
+test: check stack-install ## Check, then run all tests, 3 suites at a time: JOBS=1; one alone: make test-python
+	@echo "== $(words $(SUITES)) suites of tests, $(JOBS) at a time: what one says stands here when it has ended"
+	@told=$$(mktemp); $(MAKE) --keep-going --jobs=$(JOBS) $(SYNC) TOLD=$$told $(SUITES); code=$$?; \
+		echo "== all suites of tests"; cat $$told; rm $$told; exit $$code
+
+$(PARTS:%=test-%): test-%: $(DEV_ENV) stack-install
+	@$(call suite,orchestrator/tests/$*,orchestrator,.venv/bin/python -m pytest -q -rR tests/$*)
+
+test-orchestrator: $(DEV_ENV) stack-install
+	@$(call suite,orchestrator without $(PARTS),orchestrator,.venv/bin/python -m pytest -q -rR $(PARTS:%=--ignore=tests/%))
+
+test-python: $(SDK_ENV) stack-install
+	@$(call suite,sdks/python,sdks/python,.venv/bin/python -m pytest -q -rR)
+
+test-node: $(NODE_ENV) $(DEV_ENV) stack-install
+	@$(call suite,sdks/node,sdks/node,$(NODE_RUN) npm run -s test)
+
+test-java: $(JAVA_CHECKED) $(DEV_ENV) stack-install
+	@$(call suite,sdks/java,sdks/java,$(MVN) surefire:test)
+
+test-stack: $(DEV_ENV) stack-install
+	@$(call suite,stack,stack,$(BIN)/python -m pytest -q -rR)
 
 check: setup $(JAVA_CHECKED) ## Format, lint, types and layers
 	@echo "== check sdks/python"
