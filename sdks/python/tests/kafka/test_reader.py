@@ -127,13 +127,14 @@ async def test_a_worker_that_is_busy_and_goes_on_stays_in_all_its_groups(
 ) -> None:
     """More waits than it reads ahead, for longer than a stuck worker is waited for; but it does one after the other."""
     caplog.set_level(logging.DEBUG, "workersdk")
-    monkeypatch.setattr("workersdk.kafka.consumer.SHED_AFTER_S", 0.5)
+    # Longer than a loaded machine stalls, and shorter than the 2.4 s in which so many wait.
+    monkeypatch.setattr("workersdk.kafka.consumer.SHED_AFTER_S", 1.5)
     monkeypatch.setattr("workersdk.kafka.reader.WAITING_MAX", 20)
     many, rare = stage.action("many"), stage.action("rare")
     workers = [Worker(concurrency=1) for _ in range(2)]
 
     async def handle(payload: Any) -> Any:
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.03)
         return payload
 
     for worker in workers:

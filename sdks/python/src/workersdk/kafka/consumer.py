@@ -206,6 +206,7 @@ class ActionConsumer:
 
     def _start(self, jobs: list[KafkaJob]) -> None:
         if jobs:
+            self._full_since = 0.0
             self._has_claimed = True
             self._hand_over(jobs)
             self._reader.made_room()
