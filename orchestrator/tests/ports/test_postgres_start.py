@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import subprocess
 import sys
@@ -127,6 +128,14 @@ async def test_a_migration_is_applied_once_however_often_it_is_asked_for(empty: 
     for _ in range(3):
         await migrate(empty, later)
     assert await value(empty, "SELECT count(*) FROM visits") == 1
+
+
+async def test_migrations_are_said_as_information(empty: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "orchestrator.adapters.postgres"):
+        await migrate(empty)
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert ("INFO", "Applying 0001-first-schema") in said
+    assert {level for level, _ in said} == {"INFO"}
 
 
 def start_migrating(url: str, folder: Path) -> subprocess.Popen[str]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 from pogo_core.error import BadMigrationError
@@ -30,6 +30,13 @@ _SCHEMA: Final = "public"
 _log = logging.getLogger(__name__)
 
 
+class _Informed(logging.LoggerAdapter[logging.Logger]):
+    """Says as information what the library warns of: that it applies a migration, which is nothing to look into."""
+
+    def warning(self, msg: object, *args: object, **more: Any) -> None:
+        self.info(msg, *args, **more)
+
+
 async def migrate(url: str, folder: Path = MIGRATIONS, start_seconds: float = START_SECONDS) -> None:
     """Apply what is missing, each migration in a transaction of its own.
 
@@ -47,7 +54,7 @@ async def migrate(url: str, folder: Path = MIGRATIONS, start_seconds: float = ST
     try:
         async with _lock(connection):
             await _refuse_newer(connection, folder)
-            await pogo.apply(connection, folder, schema_name=_SCHEMA, logger=_log)
+            await pogo.apply(connection, folder, schema_name=_SCHEMA, logger=_Informed(_log))
     except BadMigrationError as error:
         raise StoreNotUsable(f"the schema could not be brought to this version: {error.__cause__ or error}") from error
     except asyncpg.PostgresError as error:
