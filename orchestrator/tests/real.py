@@ -10,11 +10,13 @@ import os
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from stack.kafka import Kafka
 from stack.ports import free_port
@@ -22,6 +24,7 @@ from stack.postgres import Postgres, program
 from stack.redis import Redis
 
 STATEMENT_SECONDS_MAX = 30.0
+ADMIN_SECONDS_MAX = 30.0
 EMPTY = "template1"
 
 
@@ -142,6 +145,32 @@ def fresh_database(real: Real) -> Iterator[Callable[..., str]]:
 
 
 @pytest.fixture
-def fresh_topics() -> Callable[[], str]:
-    """Call it for a prefix with which no topic of the broker begins."""
-    return lambda: f"test-{uuid.uuid4().hex}-"
+def fresh_topics(real: Real) -> Iterator[Callable[[], str]]:
+    """Call it for a prefix with which no topic or consumer group of the broker begins.
+
+    What begins so is dropped after the test: a broker that kept all of it would be slower with every test.
+    """
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"t{uuid.uuid4().hex[:8]}-")
+        return made[-1]
+
+    yield make
+    if made:
+        drop_topics(real.kafka(), tuple(made))
+
+
+def drop_topics(servers: str, prefixes: tuple[str, ...]) -> None:
+    """Drop the topics and groups that begin so; a group that has members yet stays, and is harmless."""
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    topics = [name for name in admin.list_topics(timeout=ADMIN_SECONDS_MAX).topics if name.startswith(prefixes)]
+    listed = admin.list_consumer_groups(request_timeout=ADMIN_SECONDS_MAX).result().valid or ()
+    groups = [group.group_id for group in listed if group.group_id.startswith(prefixes)]
+    dropped = [
+        *(admin.delete_consumer_groups(groups, request_timeout=ADMIN_SECONDS_MAX).values() if groups else ()),
+        *(admin.delete_topics(topics, request_timeout=ADMIN_SECONDS_MAX).values() if topics else ()),
+    ]
+    for answer in dropped:
+        with suppress(KafkaException):
+            answer.result()

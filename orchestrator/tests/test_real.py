@@ -9,10 +9,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from stack.kafka_wire import Metadata
 from stack.postgres import program
-from tests.real import Real, database_of
+from tests.real import Real, database_of, drop_topics
 
 SECONDS_MAX = 10.0
 
@@ -69,6 +72,21 @@ def test_the_session_has_one_broker_and_one_redis(real: Real) -> None:
 
 def test_topics_never_meet(fresh_topics: Callable[[], str]) -> None:
     assert fresh_topics() != fresh_topics()
+
+
+def test_topics_and_groups_of_a_prefix_are_dropped_and_no_others(real: Real, fresh_topics: Callable[[], str]) -> None:
+    mine, other = fresh_topics(), fresh_topics()
+    admin = AdminClient({"bootstrap.servers": real.kafka()})
+    for prefix in (mine, other):
+        admin.create_topics([NewTopic(f"{prefix}jobs", 3)])[f"{prefix}jobs"].result(SECONDS_MAX)
+        consumer = Consumer({"bootstrap.servers": real.kafka(), "group.id": f"{prefix}readers"})
+        consumer.commit(offsets=[TopicPartition(f"{prefix}jobs", 0, 0)], asynchronous=False)
+        consumer.close()
+    drop_topics(real.kafka(), (mine,))
+    topics = admin.list_topics(timeout=SECONDS_MAX).topics
+    groups = {group.group_id for group in admin.list_consumer_groups().result().valid or ()}
+    assert (f"{mine}jobs" in topics, f"{other}jobs" in topics) == (False, True)
+    assert (f"{mine}readers" in groups, f"{other}readers" in groups) == (False, True)
 
 
 def test_servers_of_the_environment_are_used_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

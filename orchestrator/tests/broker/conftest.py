@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -25,10 +24,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @pytest.fixture
-def site(real: Real, fresh_database: Callable[..., str]) -> Site:
+def site(real: Real, fresh_database: Callable[..., str], fresh_topics: Callable[[], str]) -> Site:
     """A database and topics of the test's own."""
     template = real.postgres().template("schema", lambda url: asyncio.run(migrate(url)))
-    return Site(fresh_database(template=template), real.kafka(), f"t{uuid.uuid4().hex[:8]}-")
+    return Site(fresh_database(template=template), real.kafka(), fresh_topics())
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,8 +29,10 @@ def postgres(tmp_path: Path) -> Iterator[Postgres]:
     server.stop()
 
 
-def test_a_server_waits_for_its_database_to_start_and_outlives_its_absence(postgres: Postgres, real: Real) -> None:
-    site = Site(postgres.url, real.kafka(), f"t{uuid.uuid4().hex[:8]}-")
+def test_a_server_waits_for_its_database_to_start_and_outlives_its_absence(
+    postgres: Postgres, real: Real, fresh_topics: Callable[[], str]
+) -> None:
+    site = Site(postgres.url, real.kafka(), fresh_topics())
     replica = Replica(site, ORCHESTRATOR_START_SECONDS=str(PATIENCE_SECONDS))
     with contextlib.closing(replica):
         replica.launch()
