@@ -172,11 +172,9 @@ def test_what_the_members_of_a_group_have_is_read(site: Site) -> None:
     member = site.reader("readers", site.topics.jobs)
     member.poll(PATIENCE_SECONDS / 10)
     known = Groups(config)
-    (found,) = known.members(f"{site.prefix}readers")
-    assert (found.group, found.client_id) == (f"{site.prefix}readers", "rdkafka")
+    (found,) = [one for one in known.members() if one.group == f"{site.prefix}readers"]
+    assert found.client_id == "rdkafka"
     assert {topic: set(partitions) for topic, partitions in found.assigned.items()} == {site.topics.jobs: {0, 1, 2}}
-    assert found in known.members()
-    assert known.members(f"{site.prefix}nobody") == []
     assert known.all()[f"{site.prefix}readers"]
     member.close()
     known.close()

@@ -46,11 +46,14 @@ class Backlog:
     def _behind(self, actions: Collection[str]) -> dict[str, int]:
         """Count what the groups of workers have before them."""
         there = self._groups.all()
+        groups = {action: self._config.worker_groups + action for action in actions}
+        topics = {group: [self._config.topic_of(action)] for action, group in groups.items() if group in there}
+        committed = self._groups.committed_each(topics)
         bounds: dict[str, tuple[Mapping[int, int], Mapping[int, int]]] = {}
         behind: dict[str, int] = {}
-        for action in actions:
-            group, topic = self._config.worker_groups + action, self._config.topic_of(action)
-            taken = self._groups.committed(group, [topic]).get(topic) if group in there else None
+        for action, group in groups.items():
+            topic = self._config.topic_of(action)
+            taken = committed.get(group, {}).get(topic)
             if taken is None:
                 continue
             if topic not in bounds:

@@ -2,32 +2,29 @@
 
 Rule 1: where the group of an action exists, it alone says: SDK workers commit ahead of execution, and beat.
 Rule 2: where it does not, any other group that reads the topic may stand for any action. It gives no signs of life.
-Rule 3: a group that reads and commits nothing is taken to have read all that is there.
+Rule 3: what is said of the others may come later (`others`): nothing of an action with its own group waits for it.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Mapping
-from time import monotonic
 from typing import Final
 
 from confluent_kafka import KafkaException
 from msgspec.structs import astuple
 
 from orchestrator.adapters.kafka.config import KafkaConfig
-from orchestrator.adapters.kafka.groups import Groups, Offsets
+from orchestrator.adapters.kafka.groups import Groups
+from orchestrator.adapters.kafka.others import Others
 from orchestrator.model.errors import Unavailable
 from orchestrator.ports.broker import Taken
 from orchestrator.ports.strangers import Stranger
 
 _log = logging.getLogger(__name__)
 
-ELSEWHERE_SECONDS: Final = 10.0
-"""How long a group that has nothing to do with jobs is not asked again."""
 STRANGERS_MAX: Final = 100
-"""Groups of others that are asked in one look, the rest in the next; and strangers that are named."""
-_ALL: Final = 2**62
+"""Strangers that are named."""
 
 
 class Readers:
@@ -40,8 +37,7 @@ class Readers:
         self._jobs = config.topics.jobs
         self._own = config.group
         self._workers = config.worker_groups
-        self._elsewhere: dict[str, float] = {}
-        """Groups that have nothing to do with jobs, until when they are let alone."""
+        self._others = Others(config, groups)
         self._misled: set[str] = set()
         """Actions whose workers were found to read another topic; it is told once."""
 
@@ -54,21 +50,23 @@ class Readers:
 
     def _look(self, actions: Collection[str]) -> list[Taken]:
         groups = self._groups.all()
+        there = [action for action in actions if self._workers + action in groups]
+        asked = {self._workers + action: [self._config.topic_of(action)] for action in there}
+        committed = self._groups.committed_each(asked)
         found: list[Taken] = []
         others: list[str] = []
         for action in actions:
-            group, topic = self._workers + action, self._config.topic_of(action)
-            own = self._groups.committed(group, [topic]).get(topic) if group in groups else None
+            own = committed.get(self._workers + action, {}).get(self._config.topic_of(action))
             if own is None:
                 others.append(action)
-                if group in groups and action not in self._misled:
+                if action in there and action not in self._misled:
                     self._note_misled(action)
             else:
                 found += self._taken(action, own, beats=True)
         if others:
-            strangers = self._strangers(groups)
+            furthest = self._others.furthest()
             for action in others:
-                found += self._taken(action, strangers.get(self._config.topic_of(action), {}), beats=False)
+                found += self._taken(action, furthest.get(self._config.topic_of(action), {}), beats=False)
         return found
 
     def _taken(self, action: str, offsets: Mapping[int, int], *, beats: bool) -> Iterator[Taken]:
@@ -87,24 +85,6 @@ class Readers:
                 ", ".join(elsewhere),
             )
 
-    def _strangers(self, groups: Mapping[str, bool]) -> Offsets:
-        """Give the furthest that groups of workers of other kinds have read."""
-        now = monotonic()
-        theirs = [name for name in groups if not name.startswith((self._workers, self._own))]
-        self._elsewhere = {name: until for name in theirs if (until := self._elsewhere.get(name, 0.0)) > now}
-        furthest: Offsets = {}
-        for name in [name for name in theirs if name not in self._elsewhere][:STRANGERS_MAX]:
-            offsets = self._groups.committed(name, self._topics)
-            if not offsets and groups[name]:
-                offsets = self._assigned(name)
-            if not offsets:
-                self._elsewhere[name] = now + ELSEWHERE_SECONDS
-            for topic, places in offsets.items():
-                known = furthest.setdefault(topic, {})
-                for partition, offset in places.items():
-                    known[partition] = max(offset, known.get(partition, 0))
-        return furthest
-
     def strangers(self) -> list[Stranger]:
         """See `ports.strangers.Strangers.strangers`."""
         try:
@@ -120,11 +100,3 @@ class Readers:
                 topics = self._topics & member.assigned.keys()
                 found |= {Stranger(name, "" if topic == self._jobs else topic, action) for topic in topics}
         return sorted(found, key=astuple)[:STRANGERS_MAX]
-
-    def _assigned(self, group: str) -> Offsets:
-        """Give the partitions of jobs that a group which commits nothing reads, as if it had read all of them."""
-        found: Offsets = {}
-        for member in self._groups.members(group):
-            for topic in self._topics & member.assigned.keys():
-                found.setdefault(topic, {}).update(dict.fromkeys(member.assigned[topic], _ALL))
-        return found
