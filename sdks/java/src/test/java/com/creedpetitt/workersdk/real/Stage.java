@@ -58,6 +58,20 @@ final class Stage implements AutoCloseable {
 
     /** Writes a job as the orchestrator does; returns its id. */
     String give(String topic, String action, Object payload, boolean isAlone) {
+        return give(topic, null, action, payload, isAlone);
+    }
+
+    /** Writes a job to a partition. */
+    String giveTo(int partition, String action) {
+        return give("workflow-jobs", partition, action, null, false);
+    }
+
+    /** Returns how many partitions the topic of jobs has. */
+    int partitions() {
+        return producer.partitionsFor("workflow-jobs").size();
+    }
+
+    private String give(String topic, Integer partition, String action, Object payload, boolean isAlone) {
         String run = UUID.randomUUID().toString();
         ObjectNode value = mapper.createObjectNode()
                 .put("workflowRunId", run)
@@ -76,7 +90,7 @@ final class Stage implements AutoCloseable {
             value.put("alone", true);
             headers.add(header("wf-alone", "1"));
         }
-        write(topic, run, value.toString(), headers);
+        write(topic, partition, run, value.toString(), headers);
         return run + ":0";
     }
 
@@ -86,10 +100,14 @@ final class Stage implements AutoCloseable {
 
     /** Writes any record, and sees it arrive. */
     void write(String topic, String key, String value, List<Header> headers) {
+        write(topic, null, key, value, headers);
+    }
+
+    private void write(String topic, Integer partition, String key, String value, List<Header> headers) {
         try {
             byte[] bytes = value == null ? null : value.getBytes(StandardCharsets.UTF_8);
             byte[] name = key == null ? null : key.getBytes(StandardCharsets.UTF_8);
-            producer.send(new ProducerRecord<>(topic, null, name, bytes, headers))
+            producer.send(new ProducerRecord<>(topic, partition, name, bytes, headers))
                     .get();
         } catch (InterruptedException | ExecutionException error) {
             throw new AssertionError(error);

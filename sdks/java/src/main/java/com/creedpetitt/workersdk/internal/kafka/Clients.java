@@ -1,8 +1,11 @@
 package com.creedpetitt.workersdk.internal.kafka;
 
 import com.creedpetitt.workersdk.SettingException;
+import java.time.Duration;
 import java.util.Map;
 import java.util.function.Supplier;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.common.KafkaException;
@@ -29,6 +32,31 @@ final class Clients {
 
     static KafkaProducer<byte[], byte[]> producer(Map<String, Object> config) throws NoSuchHostException {
         return open(() -> new KafkaProducer<>(config, new ByteArraySerializer(), new ByteArraySerializer()));
+    }
+
+    static Admin admin(Map<String, Object> config) throws NoSuchHostException {
+        return open(() -> Admin.create(config));
+    }
+
+    /** What a worker needs, once it is there. */
+    record Opened(
+            Sender sender,
+            Control control,
+            KafkaConsumer<byte[], byte[]> reader,
+            Map<String, KafkaConsumer<byte[], byte[]>> groups) {
+        /** Closes what is there. Nothing was begun with it. */
+        void close() {
+            if (sender != null) {
+                sender.close();
+            }
+            if (control != null) {
+                control.close();
+            }
+            if (reader != null) {
+                reader.close(CloseOptions.timeout(Duration.ZERO));
+            }
+            groups.values().forEach(consumer -> consumer.close(CloseOptions.timeout(Duration.ZERO)));
+        }
     }
 
     private static <T> T open(Supplier<T> make) throws NoSuchHostException {

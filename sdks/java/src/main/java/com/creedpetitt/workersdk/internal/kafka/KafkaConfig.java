@@ -26,6 +26,7 @@ public final class KafkaConfig {
     private static final String ROUTES_VARIABLE = "WORKFLOW_ROUTES";
     private static final String GROUP_PREFIX = "workflow-worker.";
     private static final String PASSWORD_FILE = "KAFKA_SASL_PASSWORD_FILE";
+    private static final String SESSION = "session.timeout.ms";
     private static final String BUILDER = "Worker.builder().kafka";
 
     // What the worker's promises rest on: offsets ahead of execution, one group for an action, results that are not
@@ -70,15 +71,24 @@ public final class KafkaConfig {
             "enable.metrics.push", false,
             "metric.reporters", "");
     private static final Map<String, Object> CONSUMER = Map.of(
-            "session.timeout.ms", 10_000,
-            "heartbeat.interval.ms", 1_000,
-            "max.poll.interval.ms", 300_000,
-            "request.timeout.ms", 10_000,
-            "default.api.timeout.ms", 10_000,
-            "fetch.min.bytes", 1,
-            "fetch.max.wait.ms", 100,
-            "fetch.max.bytes", 4 * 1024 * 1024,
-            "max.poll.records", 250);
+            SESSION,
+            10_000,
+            "heartbeat.interval.ms",
+            1_000,
+            "max.poll.interval.ms",
+            300_000,
+            "request.timeout.ms",
+            10_000,
+            "default.api.timeout.ms",
+            10_000,
+            "fetch.min.bytes",
+            1,
+            "fetch.max.wait.ms",
+            100,
+            "fetch.max.bytes",
+            4 * 1024 * 1024,
+            "max.poll.records",
+            250);
     private static final Map<String, Object> PRODUCER = Map.of(
             "linger.ms", 0,
             "compression.type", "lz4",
@@ -192,10 +202,16 @@ public final class KafkaConfig {
         return prefix + GROUP_PREFIX + action;
     }
 
+    /** Returns how many seconds a group waits for a member that gives no sign of life. */
+    double session() {
+        Object millis = properties.getOrDefault(SESSION, CONSUMER.get(SESSION));
+        return Double.parseDouble(millis.toString()) / 1000;
+    }
+
     /** Returns the configuration of a consumer of a group; null for none. */
-    Map<String, Object> consumer(String clientId, String group, String reset) {
+    Map<String, Object> consumer(String clientId, String group) {
         Map<String, Object> all = merge(clientId, CONSUMER, OWN_CONSUMER);
-        all.put("auto.offset.reset", reset);
+        all.put("auto.offset.reset", group == null ? "earliest" : "latest");
         if (group != null) {
             all.put("group.id", group);
         }
@@ -205,6 +221,11 @@ public final class KafkaConfig {
     /** Returns the configuration of the producer. */
     Map<String, Object> producer(String clientId) {
         return merge(clientId, PRODUCER, OWN_PRODUCER);
+    }
+
+    /** Returns the configuration of a client that asks about groups. */
+    Map<String, Object> admin(String clientId) {
+        return merge(clientId, Map.of(), Map.of());
     }
 
     private Map<String, Object> merge(String clientId, Map<String, Object> defaults, Map<String, Object> own) {

@@ -15,6 +15,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Future;
 import org.slf4j.Logger;
@@ -33,7 +34,6 @@ public final class KafkaLife extends Life {
     private static final int UNSENT_MAX = 10_000;
     private static final long UNSENT_BYTES_MAX = 64 * 1024 * 1024;
     private static final int CANCELLED_MAX = 10_000;
-    private static final double LOOK_AGAIN_S = 0.5;
     private static final double QUIET_S = 1.0;
     private static final double LEAVE_GROUPS_S = 3.0;
     private static final int MANY = 8;
@@ -62,7 +62,8 @@ public final class KafkaLife extends Life {
     private long unsentBytes;
     private int held; // places that are held back until results have arrived
     private boolean isTaking = true;
-    private Control control;
+    private CompletableFuture<Clients.Opened> arrival = CompletableFuture.failedFuture(new CancellationException());
+    private Clients.Opened clients; // once it has begun
     private Sender sender;
     private KafkaHeartbeats heartbeats;
     private Reader reader;
@@ -108,69 +109,17 @@ public final class KafkaLife extends Life {
     }
 
     @Override
-    protected CompletableFuture<Void> connect() {
-        CompletableFuture<Void> connected = new CompletableFuture<>();
-        Thread thread = new Thread(
-                () -> {
-                    try {
-                        if (connectUnlessLeaving()) {
-                            connected.complete(null);
-                        }
-                    } catch (Throwable error) {
-                        connected.completeExceptionally(error);
-                    }
-                },
-                "workersdk-connect");
-        thread.setDaemon(true);
-        thread.start();
-        return connected;
-    }
-
-    /** Tries until the brokers and the topics are there; false when the worker was told to leave before that. */
-    private boolean connectUnlessLeaving() {
-        boolean isTold = false;
-        for (String missing = look(); missing != null; missing = look()) {
-            if (!isTold) {
-                logger.warn("cannot reach {} ({}); retrying", address(), missing);
-                isTold = true;
-            }
-            if (waitFor(leaving, LOOK_AGAIN_S)) {
-                break;
-            }
-        }
-        if (leaving.isDone()) {
-            if (control != null) {
-                control.close();
-                loop.execute(sender::close);
-            }
-            return false;
-        }
-        return true;
-    }
-
-    private String look() {
-        try {
-            if (sender == null) {
-                Sender opened = new Sender(
-                        config, hello.workerId(), Clients.producer(config.producer(hello.workerId())), loop, logger);
-                control = new Control(
-                        config,
-                        Clients.consumer(config.consumer(hello.workerId(), null, "earliest")),
-                        hello.actions(),
-                        logger,
-                        words -> loop.execute(() -> cancel(words)),
-                        leaving::isDone);
-                sender = opened;
-            }
-            return control.look();
-        } catch (Clients.NoSuchHostException error) {
-            return error.getMessage();
-        }
+    protected CompletableFuture<?> connect() {
+        arrival = new Arrival(config, hello, loop, logger, words -> loop.execute(() -> cancel(words)), leaving).begin();
+        return arrival;
     }
 
     @Override
     protected void begin() {
-        sender.share(control.resultPartitions());
+        Predecessors.noteHere(hello.workerId());
+        clients = arrival.join();
+        sender = clients.sender();
+        sender.share(clients.control().resultPartitions());
         sender.expect(config.topics().results());
         Outage outage = new Outage(address(), logger);
         heartbeats = new KafkaHeartbeats(
@@ -185,29 +134,19 @@ public final class KafkaLife extends Life {
                 this::capacity,
                 outage);
         heartbeats.begin();
-        try {
-            reader = new Reader(
-                    Clients.consumer(config.consumer(hello.workerId(), null, "earliest")),
-                    lease,
-                    undecodable,
-                    logger,
-                    this::failed);
-            List<ActionGroup> all = new ArrayList<>();
-            for (String action : hello.actions()) {
-                all.add(new ActionGroup(
+        reader = new Reader(clients.reader(), lease, undecodable, logger, this::failed);
+        List<ActionGroup> all = new ArrayList<>();
+        clients.groups()
+                .forEach((action, consumer) -> all.add(new ActionGroup(
                         action,
                         config,
-                        Clients.consumer(config.consumer(hello.workerId(), config.groupOf(action), "latest")),
+                        consumer,
                         reader,
                         slots,
                         logger,
                         jobs -> loop.execute(() -> accept(jobs)),
-                        this::stirGroups));
-            }
-            groups = new Groups(all, control, () -> quiet.complete(null), this::failed);
-        } catch (Clients.NoSuchHostException error) {
-            throw new IllegalStateException(error.getMessage(), error); // it was known a moment ago
-        }
+                        this::stirGroups)));
+        groups = new Groups(all, clients.control(), () -> quiet.complete(null), this::failed);
         reader.start();
         groups.start();
     }
@@ -257,22 +196,27 @@ public final class KafkaLife extends Life {
 
     @Override
     protected void close() {
-        double until = Loop.now() + LEAVE_GROUPS_S;
-        if (groups != null) {
-            groups.stop();
-            reader.stop();
-        }
-        if (isConnected()) {
-            loop.tell(sender::close);
-        }
         if (groups == null) {
+            closeWhatHasNotBegun();
             return;
         }
+        double until = Loop.now() + LEAVE_GROUPS_S;
+        groups.stop();
+        reader.stop();
+        loop.tell(sender::close);
         try {
             groups.join(until - Loop.now());
             reader.join(until - Loop.now());
         } catch (InterruptedException error) {
             Thread.currentThread().interrupt();
+        }
+        Predecessors.noteGone(hello.workerId());
+    }
+
+    private void closeWhatHasNotBegun() {
+        // Cancelled, the one that is on the way closes what it has made; else it was handed over a moment ago.
+        if (!arrival.cancel(false) && !arrival.isCompletedExceptionally()) {
+            arrival.join().close();
         }
     }
 

@@ -123,7 +123,7 @@ public abstract class Life {
      *
      * @return done when there is a connection, failed when there never will be
      */
-    protected abstract CompletableFuture<Void> connect();
+    protected abstract CompletableFuture<?> connect();
 
     /** Gives signs of life and takes jobs from now on. On the loop. */
     protected abstract void begin();
@@ -212,7 +212,7 @@ public abstract class Life {
 
     /** Connects; false when the worker was told to leave before it was done. */
     private boolean connectUnlessToldToLeave() throws InterruptedException, ExecutionException {
-        CompletableFuture<Void> connecting = connect();
+        CompletableFuture<?> connecting = connect();
         CompletableFuture.anyOf(connecting, leaving).get();
         if (!connecting.isDone()) {
             return false;
