@@ -6,11 +6,7 @@ import com.creedpetitt.workersdk.internal.work.Hello;
 import com.creedpetitt.workersdk.internal.work.Outcome;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
-import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -46,18 +42,7 @@ final class HttpTransport {
     /** Makes the worker known; the same id again replaces the registration and keeps its jobs. */
     CompletableFuture<Terms> register(Hello hello) {
         worker = "/workers/" + Http.part(hello.workerId());
-        Map<String, Object> body = new LinkedHashMap<>();
-        body.put("workerId", hello.workerId());
-        body.put("actions", hello.actions());
-        body.put("sdk", hello.sdk());
-        body.put("version", hello.version());
-        body.put("host", hello.host());
-        body.put("pid", hello.pid());
-        body.put("concurrency", hello.concurrency());
-        if (hello.lease() != null) {
-            body.put("lease", hello.lease());
-        }
-        return call("POST", "/workers", Json.writeKnown(body), CALL_TIMEOUT_S, 0)
+        return call("POST", "/workers", Bodies.registration(hello), CALL_TIMEOUT_S, 0)
                 .thenApply(answer -> {
                     Terms terms = Terms.of(answer);
                     payloadBytesMax = terms.resultBytesMax();
@@ -72,28 +57,15 @@ final class HttpTransport {
      * them again is safe.
      */
     CompletableFuture<JsonNode> exchange(List<Outcome> results, int capacity, double wait) {
-        ByteArrayOutputStream body = new ByteArrayOutputStream();
-        body.write('{');
-        if (!results.isEmpty()) {
-            List<byte[]> entries = new ArrayList<>(results.size());
-            results.forEach(outcome -> entries.add(outcome.body()));
-            write(body, "\"results\":");
-            writeArray(body, entries);
-            body.write(',');
-        }
-        write(body, "\"capacity\":" + capacity + ",\"wait\":" + wait + "}");
         // A payload was an input or a result: as many of the largest as are asked for have to be taken.
         long moreBytes = capacity * payloadBytesMax;
-        return call("POST", worker + "/exchange", body.toByteArray(), wait + EXCHANGE_TIMEOUT_S, moreBytes);
+        byte[] body = Bodies.exchange(results, capacity, wait);
+        return call("POST", worker + "/exchange", body, wait + EXCHANGE_TIMEOUT_S, moreBytes);
     }
 
     /** Says which jobs are in hand. */
     CompletableFuture<JsonNode> heartbeat(List<byte[]> inFlight) {
-        ByteArrayOutputStream body = new ByteArrayOutputStream();
-        write(body, "{\"inFlight\":");
-        writeArray(body, inFlight);
-        body.write('}');
-        return call("POST", worker + "/heartbeat", body.toByteArray(), CALL_TIMEOUT_S, 0);
+        return call("POST", worker + "/heartbeat", Bodies.heartbeat(inFlight), CALL_TIMEOUT_S, 0);
     }
 
     /** Ends the registration; the orchestrator takes back what is still in this worker's hands. */
@@ -169,20 +141,5 @@ final class HttpTransport {
                     status + " " + title + (detail.length() == 0 ? "" : ": " + detail));
         }
         return new TransportException.Refused(status, title, detail.toString());
-    }
-
-    private static void write(ByteArrayOutputStream body, String text) {
-        body.writeBytes(text.getBytes(StandardCharsets.UTF_8));
-    }
-
-    private static void writeArray(ByteArrayOutputStream body, List<byte[]> entries) {
-        body.write('[');
-        for (int place = 0; place < entries.size(); place++) {
-            if (place > 0) {
-                body.write(',');
-            }
-            body.writeBytes(entries.get(place));
-        }
-        body.write(']');
     }
 }

@@ -1,6 +1,7 @@
 package com.creedpetitt.workersdk.internal.json;
 
 import com.fasterxml.jackson.core.JacksonException;
+import com.fasterxml.jackson.core.JsonGenerator;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.databind.DeserializationFeature;
@@ -43,6 +44,7 @@ public final class Json {
                 .setStreamReadConstraints(StreamReadConstraints.builder()
                         .maxNumberLength(DIGITS_MAX)
                         .maxStringLength(Integer.MAX_VALUE)
+                        .maxNameLength(Integer.MAX_VALUE)
                         .build());
     }
 
@@ -136,6 +138,8 @@ public final class Json {
     public byte[] write(Object value) throws NotJsonException {
         ByteArrayOutputStream text = new ByteArrayOutputStream(256);
         try (StrictGenerator generator = new StrictGenerator(mapper.getFactory().createGenerator(text))) {
+            // Characters outside of the first plane as themselves, as everybody else writes them.
+            generator.enable(JsonGenerator.Feature.COMBINE_UNICODE_SURROGATES_IN_UTF8);
             mapper.writeValue(generator, value);
         } catch (StrictGenerator.NotFiniteException error) {
             throw new NotJsonException(error.getOriginalMessage());

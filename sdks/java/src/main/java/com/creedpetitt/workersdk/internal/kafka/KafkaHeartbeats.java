@@ -1,17 +1,14 @@
 package com.creedpetitt.workersdk.internal.kafka;
 
-import com.creedpetitt.workersdk.internal.json.Json;
 import com.creedpetitt.workersdk.internal.work.Execution;
 import com.creedpetitt.workersdk.internal.work.Hello;
 import com.creedpetitt.workersdk.internal.work.Job;
 import com.creedpetitt.workersdk.internal.work.JobsInHand;
 import com.creedpetitt.workersdk.internal.work.Loop;
 import com.creedpetitt.workersdk.internal.work.Stop;
-import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.IdentityHashMap;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Future;
@@ -43,7 +40,7 @@ final class KafkaHeartbeats {
 
     private final byte[] key;
     private final String topic;
-    private final String head;
+    private final BeatWriter writer;
     private final double lease;
     private final Loop loop;
     private final Sender sender;
@@ -74,7 +71,7 @@ final class KafkaHeartbeats {
             Outage outage) {
         this.key = hello.workerId().getBytes(StandardCharsets.UTF_8);
         this.topic = topic;
-        this.head = head(hello, group, lease);
+        this.writer = new BeatWriter(hello, group, lease, PRESENCE_S);
         this.lease = lease;
         this.loop = loop;
         this.sender = sender;
@@ -195,19 +192,10 @@ final class KafkaHeartbeats {
         last = sentAt;
         int free = capacity.getAsInt();
         isFullTold = free == 0;
-        ByteArrayOutputStream value = new ByteArrayOutputStream();
-        String about = head + ",\"capacity\":" + free + ",\"leaving\":" + isLeaving + ",\"inFlight\":[";
-        value.writeBytes(about.getBytes(StandardCharsets.UTF_8));
-        for (int place = 0; place < named.size(); place++) {
-            if (place > 0) {
-                value.write(',');
-            }
-            KafkaJob job = named.get(place);
-            value.writeBytes(job.inFlight(news.get(job)));
-        }
-        value.writeBytes("]}".getBytes(StandardCharsets.UTF_8));
-        onWay = new Sending(
-                topic, key, value.toByteArray(), null, (sending, error) -> heard(sending, error, sentAt, named, news));
+        List<byte[]> inFlight =
+                named.stream().map(job -> job.inFlight(news.get(job))).toList();
+        byte[] value = writer.write(inFlight, free, isLeaving);
+        onWay = new Sending(topic, key, value, null, (sending, error) -> heard(sending, error, sentAt, named, news));
         sender.send(onWay);
     }
 
@@ -241,23 +229,5 @@ final class KafkaHeartbeats {
             }
         }
         execution.stopJobs(late, Stop.FENCED);
-    }
-
-    private static String head(Hello hello, String group, double lease) {
-        Map<String, Object> about = new LinkedHashMap<>();
-        about.put("workerId", hello.workerId());
-        about.put("sdk", hello.sdk());
-        about.put("version", hello.version());
-        about.put("host", hello.host());
-        about.put("pid", hello.pid());
-        about.put("actions", hello.actions());
-        if (group != null && !group.isEmpty()) {
-            about.put("group", group);
-        }
-        about.put("concurrency", hello.concurrency());
-        about.put("lease", lease);
-        about.put("heartbeat", PRESENCE_S);
-        String text = new String(Json.writeKnown(about), StandardCharsets.UTF_8);
-        return text.substring(0, text.length() - 1);
     }
 }
