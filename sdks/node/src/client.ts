@@ -3,6 +3,7 @@
 import { randomUUID } from "node:crypto";
 import { type Duration, readDuration } from "./duration.js";
 import { RunFailedError, WaitTimeoutError } from "./errors.js";
+import type { Trace } from "./jobs.js";
 import {
   type DeadLetter,
   type RawJson,
@@ -37,6 +38,11 @@ export interface TriggerOptions {
    * lost answer does not start a second run.
    */
   readonly idempotencyKey?: string;
+  /**
+   * `traceparent` and `tracestate`, which each job of the run will carry: what OpenTelemetry's `inject` writes into an
+   * object, or a handler's `context.trace`. What else is in it is left alone.
+   */
+  readonly trace?: Trace;
 }
 
 export interface WaitOptions {
@@ -109,9 +115,14 @@ export class Client {
 
   /** Start a run and return its id. Rejects with `NotFoundError` when there is no such workflow. */
   async trigger(workflowId: string, input: unknown = null, options: TriggerOptions = {}): Promise<string> {
+    const { idempotencyKey = randomUUID(), trace: { traceparent, tracestate } = {} } = options;
     const answer = await this.#rest.object("POST", `/workflow/${part(workflowId)}/trigger`, {
       body: { input },
-      headers: { "Idempotency-Key": options.idempotencyKey ?? randomUUID() },
+      headers: {
+        "Idempotency-Key": idempotencyKey,
+        ...(traceparent && { traceparent }),
+        ...(tracestate && { tracestate }),
+      },
     });
     return String(answer.runId);
   }

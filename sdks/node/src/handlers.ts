@@ -1,6 +1,6 @@
 /** What a handler is, and the context that it is given beside the payload. */
 
-import type { Job } from "./jobs.js";
+import type { Job, Trace } from "./jobs.js";
 import { DETAILS_BYTES_MAX } from "./jobs.js";
 import { stringify } from "./json.js";
 import { type Logger, withFields } from "./logging.js";
@@ -63,6 +63,22 @@ export class Context {
   /** What the previous attempt said in its last heartbeat; undefined when it said nothing. */
   get details(): unknown {
     return this.#job.raw.details ?? undefined;
+  }
+
+  /** The `traceparent` that the run was triggered with; undefined when there was none. */
+  get traceparent(): string | undefined {
+    return this.#text("traceparent") || undefined;
+  }
+
+  /** The `tracestate` that goes with it; undefined when there is none. */
+  get tracestate(): string | undefined {
+    return this.#text("tracestate") || undefined;
+  }
+
+  /** Both by their names, as a carrier: `propagation.extract(ROOT_CONTEXT, context.trace)`. Empty without a trace. */
+  get trace(): Trace {
+    const { traceparent, tracestate } = this;
+    return { ...(traceparent && { traceparent }), ...(tracestate && { tracestate }) };
   }
 
   /** The whole job as it came, also the fields that this version does not know. */

@@ -27,6 +27,7 @@ export {
   WorkflowError,
 } from "./errors.js";
 export type { Context, Handler } from "./handlers.js";
+export type { Trace } from "./jobs.js";
 export { NotJsonError } from "./json.js";
 export type { LogFields, Logger } from "./logging.js";
 export type {

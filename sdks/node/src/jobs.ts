@@ -4,6 +4,12 @@ import { JobStoppedError } from "./errors.js";
 
 export const DETAILS_BYTES_MAX = 16 * 1024;
 
+/** A trace context (W3C) by the names of its headers, which are those of a job's fields: what propagators call a carrier. */
+export interface Trace {
+  readonly traceparent?: string;
+  readonly tracestate?: string;
+}
+
 /** Why a job was told to stop. */
 export const STOPS = {
   cancelled: "its run was cancelled or its attempt timed out",

@@ -90,6 +90,7 @@ test("results are written byte for byte", () => {
   const leaving = job("job-again");
   leaving.details = '{"done":60}';
   check(released(leaving), "result-released");
+  check(completed(job("job-traced"), "Processed: Hello World", 1_000), "result-traced");
 });
 
 for (const name of ["heartbeat", "heartbeat-leaving"]) {

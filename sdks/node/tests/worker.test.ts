@@ -166,6 +166,7 @@ test("the context says what the job is", async () => {
         seen.push({ jobId, attempt, runId, workflowId, action, stepIndex, details });
         seen.push(context.deadline?.toISOString(), context.cancelled, context.raw.future);
         context.logger.info("on my way", { more: 1 });
+        seen.push([context.traceparent, context.tracestate, context.trace]);
         return undefined;
       }),
     async ({ gateway, lines }) => {
@@ -178,6 +179,7 @@ test("the context says what the job is", async () => {
       };
       const result = await gateway.resultOf(gateway.give("act", null, fields));
       assert.equal(result.result, null);
+      assert.deepEqual(seen.pop(), [undefined, undefined, {}]);
       assert.deepEqual(seen[0], {
         jobId: "run-0:0",
         attempt: 2,

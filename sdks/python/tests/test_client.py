@@ -117,6 +117,20 @@ async def test_a_key_of_one_s_own_is_used() -> None:
     assert server.bodies == [b'{"input":null}']
 
 
+async def test_the_trace_goes_with_the_trigger() -> None:
+    trace = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "baggage": "a=1"}
+    async with api() as server, AsyncClient(server.url) as client:
+        server.on("POST /workflow/order/trigger", *answers({"runId": "r-1"}, {"runId": "r-2"}))
+        await client.trigger("order", trace={**trace, "tracestate": "vendor=value"})
+        await client.trigger("order", trace={"tracestate": "", **trace})
+    told = [
+        {name: request.headers[name] for name in ("traceparent", "tracestate", "baggage") if name in request.headers}
+        for request in server.asked
+    ]
+    parent = {"traceparent": trace["traceparent"]}
+    assert told == [{**parent, "tracestate": "vendor=value"}, parent]
+
+
 async def test_nobody_there_is_an_error_that_says_where_and_what_to_do() -> None:
     async with AsyncClient("http://user:secret@127.0.0.1:1") as client:
         with pytest.raises(ConnectionFailedError, match=r"http://127\.0\.0\.1:1 \(connection refused\).*WORKFLOW_URL"):

@@ -88,6 +88,7 @@ def test_results_are_written_byte_for_byte() -> None:
     leaving = job("job-again")
     leaving.details = b'{"done":60}'
     check(released(leaving), "result-released")
+    check(completed(job("job-traced"), "Processed: Hello World", 1_000), "result-traced")
 
 
 @pytest.mark.parametrize("name", ["heartbeat", "heartbeat-leaving"])

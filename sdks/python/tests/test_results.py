@@ -174,6 +174,7 @@ async def test_the_context_tells_what_the_job_is(caplog: pytest.LogCaptureFixtur
                 context.deadline,
                 context.details,
                 context.cancelled,
+                (context.traceparent, context.tracestate, context.trace),
             ]
         )
         context.logger.warning("from the handler")
@@ -182,9 +183,20 @@ async def test_the_context_tells_what_the_job_is(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.INFO):
         await do(handler, **fields)
     deadline = datetime(2026, 11, 23, 10, 1, tzinfo=timezone.utc)
-    assert seen == ["run-0:0", "run-0", "flow", "act", 3, 2, deadline, {"done": 40}, False]
+    assert seen == ["run-0:0", "run-0", "flow", "act", 3, 2, deadline, {"done": 40}, False, (None, None, {})]
     record = next(record for record in caplog.records if record.message == "from the handler")
     assert (record.name, record.run, record.step, record.attempt) == ("workersdk", "run-0", 3, 2)  # type: ignore[attr-defined]
+
+
+async def test_the_context_has_the_trace_of_the_run() -> None:
+    trace = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "vendor=value"}
+    seen: list[Any] = []
+
+    def handler(payload: Any, context: Context) -> None:
+        seen.append([context.traceparent, context.tracestate, context.trace])
+
+    await do(handler, **trace)
+    assert seen == [[*trace.values(), trace]]
 
 
 async def test_sync_handlers_run_side_by_side_and_block_nobody() -> None:

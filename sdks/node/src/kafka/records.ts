@@ -25,6 +25,7 @@ const JOB_ID = "wf-job-id";
 const ATTEMPT = "wf-attempt";
 const ALONE = "wf-alone";
 const CONTENT_TYPE = ["content-type", "application/json"] as const;
+const TRACE = ["traceparent", "tracestate"];
 
 export type Headers = readonly (readonly [string, string])[];
 
@@ -44,6 +45,7 @@ export class KafkaJob extends Job {
   isNamed = false;
   startedAt = "";
   readonly #head: string;
+  readonly #trace: Headers;
 
   constructor(raw: Record<string, unknown>, record: KafkaRecord, place: Place, offset: number, leaseMs: number) {
     const runId = raw.workflowRunId;
@@ -53,6 +55,11 @@ export class KafkaJob extends Job {
       // The same for every delivery of this record, which is what an idempotency key has to be.
       Object.assign(raw, { jobId: `${place.topic}:${place.partition}:${offset}`, attempt: 1 });
     }
+    const trace = TRACE.flatMap((name) => {
+      const value = headerOf(record, name);
+      return value === undefined ? [] : [[name, value] as const];
+    });
+    Object.assign(raw, Object.fromEntries(trace));
     const { heartbeatTimeout } = raw;
     const timeoutMs = typeof heartbeatTimeout === "number" ? heartbeatTimeout * 1_000 : Number.POSITIVE_INFINITY;
     super(raw, 0, { leaseMs: Math.min(timeoutMs, leaseMs) });
@@ -61,6 +68,7 @@ export class KafkaJob extends Job {
     this.size = record.value?.length ?? 0;
     this.key = record.key ?? Buffer.from(runId);
     this.hasId = hasId;
+    this.#trace = trace;
     this.isAlone = raw.alone === true || headerOf(record, ALONE) !== undefined;
     const head = `{"workflowRunId":${JSON.stringify(runId)},"action":${JSON.stringify(this.action)}`;
     this.#head = hasId ? `${head},${super.wireHead().slice(1)}` : head;
@@ -77,7 +85,13 @@ export class KafkaJob extends Job {
 
   /** The headers of the result: what is known of the job. */
   resultHeaders(): Headers {
-    return this.hasId ? [[JOB_ID, this.id], [ATTEMPT, String(this.attempt)], CONTENT_TYPE] : [CONTENT_TYPE];
+    const named: Headers = this.hasId
+      ? [
+          [JOB_ID, this.id],
+          [ATTEMPT, String(this.attempt)],
+        ]
+      : [];
+    return [...named, CONTENT_TYPE, ...this.#trace];
   }
 }
 

@@ -57,6 +57,23 @@ test("records of others are passed over, and those that are no jobs are told onc
   assert.equal(lines.having("5 records on", "warn").length, 1);
 });
 
+test("the context has the trace of the headers, and the result gives it back", async () => {
+  const action = stage.action("traced");
+  const { worker } = make();
+  worker.register(action, (_payload, { traceparent, tracestate, trace }) => [traceparent, tracestate, trace]);
+  const trace = { traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", tracestate: "vendor=value" };
+  const jobId = `${action}:0`;
+  const headers = { "wf-action": action, "wf-job-id": jobId, ...trace };
+  await stage.write("jobs", JSON.stringify({ workflowRunId: action, payload: 1 }), { partition: 1, headers });
+  await working([worker], async () => {
+    const result = await stage.resultOf(jobId);
+    assert.deepEqual(result.result, [trace.traceparent, trace.tracestate, trace]);
+    const found = stage.results.find(({ value }) => value.jobId === jobId);
+    const told = { "wf-job-id": jobId, "wf-attempt": "1", "content-type": "application/json" };
+    assert.deepEqual(found?.headers, { ...told, ...trace });
+  });
+});
+
 test("an offset is committed before its job is done", async () => {
   const action = stage.action("ahead");
   const gate = new Gate();

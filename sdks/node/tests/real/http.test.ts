@@ -37,9 +37,13 @@ function fresh(name: string): string {
 
 test("a run goes through its steps", async () => {
   const [first, second, workflow] = [fresh("first"), fresh("second"), fresh("workflow")];
+  const traces: unknown[] = [];
   const worker = new Worker({ logger: new Lines() })
     .register(first, (payload: string) => `Node processed: ${payload}`)
-    .register(second, async (payload: string) => payload.toUpperCase());
+    .register(second, async (payload: string, context) => {
+      traces.push(context.trace);
+      return payload.toUpperCase();
+    });
   await working(worker, async () => {
     const made = await client.define(workflow, [first, { action: second, retry: { maxRetries: 1 } }]);
     assert.deepEqual([made.id, made.version, made.steps.length], [workflow, 1, 2]);
@@ -47,6 +51,13 @@ test("a run goes through its steps", async () => {
     const runId = await client.trigger(workflow, 12345678901234567890n, { idempotencyKey: workflow });
     assert.equal(await client.trigger(workflow, 12345678901234567890n, { idempotencyKey: workflow }), runId);
     const run = await client.wait(runId, { timeout: "30s" });
+    assert.deepEqual(traces, [{}, {}]);
+    const trace = {
+      traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+      tracestate: "vendor=value",
+    };
+    await client.run(workflow, "traced", { trace: { ...trace, baggage: "a=1" } as typeof trace, timeout: 30 });
+    assert.deepEqual(traces[2], trace);
     assert.equal(run.input, 12345678901234567890n);
     assert.equal(run.finalOutput, "NODE PROCESSED: 12345678901234567890");
     assert.equal(run.steps[0]?.attempts[0]?.worker, worker.workerId);
@@ -56,7 +67,7 @@ test("a run goes through its steps", async () => {
     assert.ok(types.length >= 4, String(types));
     const listed: string[] = [];
     for await (const one of client.list({ workflow, limit: 10 })) listed.push(one.runId);
-    assert.equal(listed.length, 2);
+    assert.equal(listed.length, 3);
     assert.ok((await client.workflows()).some(({ id }) => id === workflow));
     assert.equal((await client.workflow(workflow)).version, 1);
   });

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from workersdk.errors import RunFailedError, WaitTimeoutError
+from workersdk.jobs import TRACE_FIELDS
 from workersdk.models import DeadLetter, Event, Run, WorkerInfo, Workflow
 from workersdk.rest import TIMEOUT_S, Rest, client_url
 
@@ -75,18 +76,28 @@ class AsyncClient:
 
     # ------------------------------------------------------------ runs
 
-    async def trigger(self, workflow_id: str, input: Any = None, *, idempotency_key: str | None = None) -> str:  # noqa: A002 - the field's name on the wire
+    async def trigger(
+        self,
+        workflow_id: str,
+        input: Any = None,  # noqa: A002 - the field's name on the wire
+        *,
+        idempotency_key: str | None = None,
+        trace: Mapping[str, str] | None = None,
+    ) -> str:
         """Start a run and return its id.
 
         `idempotency_key`: the same key again returns the run that it started before, for a day. One is made up when
         none is given, so that a lost answer does not start a second run.
+        `trace`: `traceparent` and `tracestate`, which each job of the run will carry: what OpenTelemetry's `inject`
+        writes into a dict, or a handler's `context.trace`. What else is in it is left alone.
         Raises `NotFoundError` when there is no such workflow.
         """
+        headers = {name: value for name in TRACE_FIELDS if (value := (trace or {}).get(name))}
         answer = await self._rest.call(
             "POST",
             f"/workflow/{_part(workflow_id)}/trigger",
             body={"input": input},
-            headers={"Idempotency-Key": idempotency_key or str(uuid.uuid4())},
+            headers={"Idempotency-Key": idempotency_key or str(uuid.uuid4()), **headers},
         )
         return str(answer["runId"])
 
@@ -119,12 +130,13 @@ class AsyncClient:
         *,
         idempotency_key: str | None = None,
         timeout: float | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> Any:
         """Start a run, wait for its end and return its final output.
 
         Raises `RunFailedError` when it ended otherwise, `WaitTimeoutError` when `timeout` seconds were not enough.
         """
-        run_id = await self.trigger(workflow_id, input, idempotency_key=idempotency_key)
+        run_id = await self.trigger(workflow_id, input, idempotency_key=idempotency_key, trace=trace)
         run = await self.wait(run_id, timeout)
         if run.status != "COMPLETED":
             raise RunFailedError(run)
@@ -250,9 +262,16 @@ class Client:
 
     # ------------------------------------------------------------ runs
 
-    def trigger(self, workflow_id: str, input: Any = None, *, idempotency_key: str | None = None) -> str:  # noqa: A002 - the field's name on the wire
+    def trigger(
+        self,
+        workflow_id: str,
+        input: Any = None,  # noqa: A002 - the field's name on the wire
+        *,
+        idempotency_key: str | None = None,
+        trace: Mapping[str, str] | None = None,
+    ) -> str:
         """Start a run and return its id."""
-        return self._call(self._core.trigger(workflow_id, input, idempotency_key=idempotency_key))
+        return self._call(self._core.trigger(workflow_id, input, idempotency_key=idempotency_key, trace=trace))
 
     def get(self, run_id: str) -> Run:
         """Return a run with its steps and attempts."""
@@ -269,9 +288,11 @@ class Client:
         *,
         idempotency_key: str | None = None,
         timeout: float | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> Any:
         """Start a run, wait for its end and return its final output; raise `RunFailedError` when there is none."""
-        return self._call(self._core.run(workflow_id, input, idempotency_key=idempotency_key, timeout=timeout))
+        call = self._core.run(workflow_id, input, idempotency_key=idempotency_key, timeout=timeout, trace=trace)
+        return self._call(call)
 
     def cancel(self, run_id: str, reason: str | None = None) -> Run:
         """Cancel a run."""

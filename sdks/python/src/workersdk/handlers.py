@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from workersdk import codec
-from workersdk.jobs import DETAILS_BYTES_MAX, Job
+from workersdk.jobs import DETAILS_BYTES_MAX, TRACE_FIELDS, Job
 
 if TYPE_CHECKING:
     ContextLogger = logging.LoggerAdapter[logging.Logger]
@@ -72,6 +72,22 @@ class Context:
     def details(self) -> Any:
         """What the previous attempt said in its last heartbeat; None when it said nothing."""
         return self._job.raw.get("details")
+
+    @property
+    def traceparent(self) -> str | None:
+        """The `traceparent` that the run was triggered with; None when there was none."""
+        return self.trace.get("traceparent")
+
+    @property
+    def tracestate(self) -> str | None:
+        """The `tracestate` that goes with it; None when there is none."""
+        return self.trace.get("tracestate")
+
+    @property
+    def trace(self) -> dict[str, str]:
+        """Both by their names, as OpenTelemetry's `extract` takes them; empty when there is no trace."""
+        found = {name: self._job.raw.get(name) for name in TRACE_FIELDS}
+        return {name: value for name, value in found.items() if isinstance(value, str) and value}
 
     @property
     def cancelled(self) -> bool:

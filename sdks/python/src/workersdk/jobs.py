@@ -9,6 +9,8 @@ from json.encoder import encode_basestring
 from typing import Any, Final, cast
 
 DETAILS_BYTES_MAX: Final = 16 * 1024
+TRACE_FIELDS: Final = ("traceparent", "tracestate")
+"""Where a run belongs in a distributed trace: fields of a job, or headers of its record; W3C Trace Context."""
 
 
 class Stop(Enum):

@@ -115,6 +115,25 @@ async def test_what_the_value_leaves_out_is_taken_from_the_headers(stage: Stage)
     assert (result["attempt"], result["action"], result["result"]) == (3, act, "x")
 
 
+async def test_the_context_has_the_trace_of_the_headers(stage: Stage) -> None:
+    act = stage.action("act")
+    worker = Worker()
+    worker.register(act, lambda payload, context: [context.traceparent, context.tracestate, context.trace])
+    trace = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "vendor=value"}
+    value = json.dumps({"workflowRunId": "run-1", "payload": "x"}).encode()
+    headers = [
+        ("wf-action", act.encode()),
+        ("wf-job-id", b"j"),
+        *((name, text.encode()) for name, text in trace.items()),
+    ]
+    async with stage.running(worker):
+        stage.write("jobs", value, None, headers)
+        result = await stage.result_of("j")
+    assert result["result"] == [*trace.values(), trace]
+    told = {"wf-job-id": "j", "wf-attempt": "1", "content-type": "application/json"}
+    assert stage.results[-1].headers == {**told, **trace}
+
+
 async def test_records_that_are_no_jobs_are_passed_over_and_told_once(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Final, cast
 from confluent_kafka import Message
 
 from workersdk import codec
-from workersdk.jobs import Job
+from workersdk.jobs import TRACE_FIELDS, Job
 from workersdk.outcomes import COMPLETED, Outcome
 from workersdk.transport import Hello
 
@@ -43,7 +43,7 @@ class UndecodableError(Exception):
 class KafkaJob(Job):
     """A job that came as a record."""
 
-    __slots__ = ("_head", "has_id", "is_alone", "is_named", "key", "offset", "place", "size", "started_at")
+    __slots__ = ("_head", "_trace", "has_id", "is_alone", "is_named", "key", "offset", "place", "size", "started_at")
 
     def __init__(self, raw: dict[str, Any], message: Message, place: Place, headers: Headers, lease: float) -> None:
         run_id = raw["workflowRunId"]
@@ -62,6 +62,9 @@ class KafkaJob(Job):
             self.lease = min(float(timeout), lease)
         self.key = message.key() or run_id.encode()
         self.is_alone = raw.get("alone") is True or any(name == ALONE for name, _ in headers)
+        self._trace = [(name, value) for name, value in headers if name in TRACE_FIELDS and isinstance(value, bytes)]
+        for name, value in self._trace:
+            raw[name] = value.decode(errors="replace")
         self.is_named = False
         self.started_at = ""
         self._head = (
@@ -76,8 +79,8 @@ class KafkaJob(Job):
     def result_headers(self) -> Headers:
         """Return the headers of the result: what is known of the job."""
         if not self.has_id:
-            return [CONTENT_TYPE]
-        return [(JOB_ID, self.id.encode()), (ATTEMPT, b"%d" % self.attempt), CONTENT_TYPE]
+            return [CONTENT_TYPE, *self._trace]
+        return [(JOB_ID, self.id.encode()), (ATTEMPT, b"%d" % self.attempt), CONTENT_TYPE, *self._trace]
 
 
 def headers_of(message: Message) -> Headers:
