@@ -1,7 +1,7 @@
 # `make help` says what there is. Python 3.11 or newer is all that is needed: uv is installed into .uv/ where it is missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help all java node python demo server stop setup test check fmt docs bench bench-distributed chaos conformance clean \
+.PHONY: help all java node python demo server stop setup test check fmt docs bench bench-distributed chaos conformance mix clean \
 	stack stack-down stack-status stack-install $(SUITES)
 MAKEFLAGS += --no-print-directory
 
@@ -9,6 +9,7 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11 python
 UV := $(or $(shell command -v uv 2>/dev/null),$(CURDIR)/.uv/bin/uv)
 OUR_UV := $(filter $(CURDIR)/.uv/bin/uv,$(UV))
 BIN := $(CURDIR)/orchestrator/.venv/bin
+SDK_BIN := $(CURDIR)/sdks/python/.venv/bin
 DATA ?= orchestrator-data
 STACK_RUN := $(BIN)/python -m stack
 
@@ -46,6 +47,12 @@ NODE_ENV := sdks/node/node_modules/.ready
 JAVA_TOOLS := sdks/java/target/.tools
 JAVA_CHECKED := sdks/java/target/.checked
 JAVA_SOURCES := $(shell find sdks/java/src -type f 2>/dev/null) sdks/java/pom.xml
+# The examples of the contract stand as they were given; the others are held to the rules of their SDKs.
+PYTHON_CHECKED := $(filter-out hello.py,$(notdir $(wildcard examples/python/*.py)))
+NODE_CHECKED := $(patsubst %,../../%,$(filter-out %/hello.ts,$(wildcard examples/node/*.ts)))
+# All of them, compiled.
+NODE_EXAMPLES := examples/node/dist/.ready
+JAVA_EXAMPLES := examples/java/target/.ready
 
 # Suites of tests, the longest first. Folders of orchestrator/tests that wait more than they compute are suites of their own.
 PARTS := broker ports process chaos
@@ -61,21 +68,15 @@ suite = echo "== tests of $(1)"; cd $(2) || exit; began=$$(date +%s); $(3); code
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-all: python node java ## Start the real parts, an orchestrator and a worker of each language
+all: python node java ## Start the real parts, an orchestrator and the examples in each language
 
-python: $(RUN_ENV) ## Start the real parts, an orchestrator on them and the Python worker, in the background: PORT=8080
+python: $(RUN_ENV) ## Start the real parts, an orchestrator on them and the examples in Python, in the background: PORT=8080
 	@$(STACK_RUN) python
 
-node: $(RUN_ENV) $(NODE_ENV) ## The same with the worker in Node.js
-	@cd sdks/node && $(NODE_RUN) npm run -s build
-	@mkdir -p examples/node/node_modules && ln -sfn ../../../sdks/node examples/node/node_modules/workersdk
-	@$(NODE_RUN) sdks/node/node_modules/.bin/tsc -p examples/node
+node: $(RUN_ENV) $(NODE_EXAMPLES) ## The same with the examples in Node.js
 	@$(STACK_RUN) node
 
-java: $(RUN_ENV) $(JAVA_TOOLS) ## The same with the worker in Java
-	@cd sdks/java && $(MVN) -Dmaven.test.skip package dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=target/lib
-	@mkdir -p examples/java/target/classes && javac -d examples/java/target/classes -cp "sdks/java/target/classes:sdks/java/target/lib/*" \
-		examples/java/src/main/java/ExampleWorkerApp.java
+java: $(RUN_ENV) $(JAVA_EXAMPLES) ## The same with the examples in Java
 	@$(STACK_RUN) java
 
 stack: $(RUN_ENV) ## Start Kafka, PostgreSQL and Redis: KAFKA_PORT, POSTGRES_PORT, REDIS_PORT; STACK=native without Docker
@@ -111,7 +112,7 @@ test: check stack-install ## Check, then run all tests, 3 suites at a time: JOBS
 $(PARTS:%=test-%): test-%: $(DEV_ENV) stack-install
 	@$(call suite,orchestrator/tests/$*,orchestrator,.venv/bin/python -m pytest -q -rR tests/$*)
 
-test-orchestrator: $(DEV_ENV) stack-install
+test-orchestrator: $(DEV_ENV) $(NODE_EXAMPLES) $(JAVA_EXAMPLES) stack-install
 	@$(call suite,orchestrator without $(PARTS),orchestrator,.venv/bin/python -m pytest -q -rR $(PARTS:%=--ignore=tests/%))
 
 test-python: $(SDK_ENV) stack-install
@@ -126,11 +127,14 @@ test-java: $(JAVA_CHECKED) $(DEV_ENV) stack-install
 test-stack: $(DEV_ENV) stack-install
 	@$(call suite,stack,stack,$(BIN)/python -m pytest -q -rR)
 
-check: setup $(JAVA_CHECKED) ## Format, lint, types and layers
+check: setup $(JAVA_CHECKED) $(NODE_EXAMPLES) $(JAVA_EXAMPLES) ## Format, lint, types and layers
 	@echo "== check sdks/python"
 	@cd sdks/python && .venv/bin/ruff format --check -q . && .venv/bin/ruff check -q . && .venv/bin/mypy
 	@echo "== check sdks/node"
 	@cd sdks/node && $(NODE_RUN) npm run -s check
+	@echo "== check examples"
+	@cd examples/python && $(SDK_BIN)/ruff format --check -q . && $(SDK_BIN)/ruff check -q . && $(SDK_BIN)/mypy --config-file= --strict $(PYTHON_CHECKED)
+	@cd sdks/node && $(NODE_RUN) npx biome ci --colors=off --error-on-warnings --config-path=. $(NODE_CHECKED)
 	@echo "== check orchestrator"
 	@cd orchestrator && .venv/bin/ruff format --check -q . && .venv/bin/ruff check -q . && .venv/bin/mypy
 	@cd orchestrator && .venv/bin/lint-imports --no-cache
@@ -142,6 +146,8 @@ check: setup $(JAVA_CHECKED) ## Format, lint, types and layers
 fmt: setup ## Format, and mend what can be mended
 	@cd sdks/python && .venv/bin/ruff check --fix -q . ; .venv/bin/ruff format .
 	@cd sdks/node && $(NODE_RUN) npm run -s format
+	@cd examples/python && $(SDK_BIN)/ruff check --fix -q . ; $(SDK_BIN)/ruff format .
+	@cd sdks/node && $(NODE_RUN) npx biome check --colors=off --write --config-path=. $(NODE_CHECKED)
 	@cd orchestrator && .venv/bin/ruff check --fix -q . ; .venv/bin/ruff format .
 	@cd bench && $(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
 	@cd stack && $(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
@@ -166,6 +172,9 @@ conformance: $(DEV_ENV) $(SDK_ENV) $(NODE_ENV) $(JAVA_CHECKED) stack-install ## 
 	@cd sdks/node && $(NODE_RUN) npm run -s build
 	@cd sdks/java && $(MVN) dependency:build-classpath -Dmdep.outputFile=target/classpath -Dmdep.includeScope=test
 	@cd orchestrator && $(NODE_RUN) PYTHONPATH=".:$(CURDIR)" .venv/bin/python -m tests.conformance $(ARGS)
+
+mix: $(DEV_ENV) $(NODE_EXAMPLES) $(JAVA_EXAMPLES) stack-install ## Play the three examples of the documentation and three plain Kafka clients on one cluster: ARGS="--runs 3000"
+	@cd orchestrator && PYTHONPATH=".:$(CURDIR)" .venv/bin/python -m tests.mix $(ARGS)
 
 clean: stop ## Wipe all data: DATA, that of the real parts, demo-output and caches
 	@if [ -d .stack ]; then $(STACK_RUN) wipe; fi
@@ -202,6 +211,17 @@ $(JAVA_TOOLS): | $(RUN_ENV)
 $(JAVA_CHECKED): $(JAVA_SOURCES) | $(JAVA_TOOLS)
 	@echo "== check sdks/java"
 	@cd sdks/java && $(MVN) spotless:check test-compile && touch target/.checked
+
+$(NODE_EXAMPLES): $(shell find sdks/node/src examples/node -path '*/node_modules' -prune -o -path '*/dist' -prune -o -type f -print) | $(NODE_ENV)
+	@cd sdks/node && $(NODE_RUN) npm run -s build
+	@mkdir -p examples/node/node_modules && cd examples/node/node_modules && ln -sfn ../../../sdks/node workersdk \
+		&& ln -sfn ../../../sdks/node/node_modules/@platformatic @platformatic
+	@$(NODE_RUN) sdks/node/node_modules/.bin/tsc -p examples/node && touch $@
+
+$(JAVA_EXAMPLES): $(JAVA_SOURCES) $(wildcard examples/java/src/main/java/*.java) | $(JAVA_TOOLS)
+	@cd sdks/java && $(MVN) -Dmaven.test.skip package dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=target/lib
+	@mkdir -p examples/java/target/classes && javac -Xlint:all -Werror -d examples/java/target/classes \
+		-cp "sdks/java/target/classes:sdks/java/target/lib/*" examples/java/src/main/java/*.java && touch $@
 
 $(CURDIR)/.uv/bin/uv:
 	@echo "installing uv into .uv ..."

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stack import docker, kafka, packages
-from stack.application import ExampleWorker, JavaWorker, NodeWorker, Orchestrator, PythonWorker
+from stack.application import ExampleWorker, Orchestrator
+from stack.examples import EXAMPLES, LANGUAGES
 from stack.service import Service, StackError
 from stack.settings import CHECKOUT, Settings, read
 
@@ -43,22 +44,22 @@ def up(settings: Settings) -> None:
 
 
 def python(settings: Settings) -> None:
-    """Start the three, an orchestrator that uses them, and the example worker in Python."""
-    with_worker(settings, "python")
+    """Start the three, an orchestrator that uses them, and the examples in Python."""
+    with_examples(settings, "python")
 
 
 def node(settings: Settings) -> None:
-    """Start the three, an orchestrator that uses them, and the example worker in Node.js."""
-    with_worker(settings, "node")
+    """Start the three, an orchestrator that uses them, and the examples in Node.js."""
+    with_examples(settings, "node")
 
 
 def java(settings: Settings) -> None:
-    """Start the three, an orchestrator that uses them, and the example worker in Java."""
-    with_worker(settings, "java")
+    """Start the three, an orchestrator that uses them, and the examples in Java."""
+    with_examples(settings, "java")
 
 
-def with_worker(settings: Settings, language: str) -> None:
-    """Start everything for the worker of a language, and the worker."""
+def with_examples(settings: Settings, language: str) -> None:
+    """Start everything for the examples in a language, and the examples."""
     server, *workers = applications(settings)
     if in_containers(settings):
         settings.remember()
@@ -67,7 +68,7 @@ def with_worker(settings: Settings, language: str) -> None:
         up(settings)
         started(server)
         for worker in workers:
-            if worker.name == f"worker-{language}":
+            if worker.language == language:
                 started(worker)
     print(f"\nThe orchestrator is at {server.url}/workflow/runs; `make stop` stops everything.")
 
@@ -124,14 +125,15 @@ def started(service: Service) -> None:
     """Start a service and say how long it took."""
     before = time.monotonic()
     service.start()
-    print(f"{service.name:10} answers at {service.url} after {time.monotonic() - before:.1f} s", flush=True)
+    print(f"{service.name:15} answers at {service.url} after {time.monotonic() - before:.1f} s", flush=True)
 
 
 def applications(settings: Settings) -> tuple[Orchestrator, *tuple[ExampleWorker, ...]]:
-    """Give the orchestrator and the workers of all languages, started or not."""
+    """Give the orchestrator and the examples in all languages, started or not."""
     server = Orchestrator(settings.folder / "orchestrator", settings.ports["PORT"], settings.server_flags())
     kafka = settings.services()[0].url
-    return server, *(kind(settings.folder, server, kafka) for kind in (PythonWorker, NodeWorker, JavaWorker))
+    pairs = [(language, example) for language in LANGUAGES for example in EXAMPLES]
+    return server, *(ExampleWorker(settings.folder, *pair, server, kafka) for pair in pairs)
 
 
 def describe(settings: Settings) -> None:

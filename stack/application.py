@@ -1,29 +1,25 @@
-"""An orchestrator on the stack and workers beside it, in the background: what `make all` shows."""
+"""An orchestrator on the stack and the examples beside it, in the background: what `make all` shows."""
 
 from __future__ import annotations
 
 import http.client
 import os
-import shutil
 from pathlib import Path
 from typing import ClassVar
 
+from stack import examples
 from stack.daemon import Daemon
-from stack.service import HOST, NotInstalled
+from stack.service import HOST
 from stack.settings import CHECKOUT
 
 ANSWER_SECONDS_MAX = 2.0
 SERVER = CHECKOUT / "orchestrator" / ".venv" / "bin" / "orchestrator"
-PYTHON = SERVER.with_name("python")
-EXAMPLES = CHECKOUT / "examples"
-OWN_NODE = CHECKOUT / ".node" / "bin" / "node"
-"""Where `make` puts Node.js when there is none."""
 
 
 class Orchestrator(Daemon):
     """One `orchestrator server`."""
 
-    name: ClassVar[str] = "orchestrator"
+    name = "orchestrator"
     setting: ClassVar[str] = "PORT"
 
     def __init__(self, folder: Path, port: int, flags: list[str]) -> None:
@@ -52,13 +48,16 @@ class Orchestrator(Daemon):
 
 
 class ExampleWorker(Daemon):
-    """A worker of `examples`. It listens on no port."""
+    """An example of `examples`: the same ones in each language, each a process of its own. It listens on no port."""
 
     setting: ClassVar[str] = "PORT"
 
-    def __init__(self, folder: Path, orchestrator: Orchestrator, kafka: str) -> None:
+    def __init__(self, folder: Path, language: str, example: str, orchestrator: Orchestrator, kafka: str) -> None:
         """Make it known; what it keeps is in a folder of `folder` that has its name."""
+        self.name = f"{language}-{example}"
         super().__init__(folder / self.name, orchestrator.port)
+        self.language = language
+        self._example = example
         self._orchestrator = orchestrator
         self._kafka = kafka
 
@@ -77,45 +76,10 @@ class ExampleWorker(Daemon):
         """See `Daemon.environment`."""
         return {**os.environ, "WORKFLOW_URL": self._kafka, "PYTHONUNBUFFERED": "1"}
 
+    def prepare(self) -> list[str]:
+        """See `Daemon.prepare`."""
+        return examples.command(self.language, self._example)
+
     def answers(self) -> bool:
         """Whether it runs: it connects in its own time, and goes on trying."""
         return self.pid is not None
-
-
-class PythonWorker(ExampleWorker):
-    """The worker of examples/python."""
-
-    name: ClassVar[str] = "worker-python"
-
-    def prepare(self) -> list[str]:
-        """See `Daemon.prepare`."""
-        return [str(PYTHON), str(EXAMPLES / "python" / "worker.py")]
-
-
-class NodeWorker(ExampleWorker):
-    """The worker of examples/node, as `make node` has compiled it."""
-
-    name: ClassVar[str] = "worker-node"
-
-    def prepare(self) -> list[str]:
-        """See `Daemon.prepare`."""
-        node = str(OWN_NODE) if OWN_NODE.exists() else shutil.which("node")
-        worker = EXAMPLES / "node" / "dist" / "worker.js"
-        if node is None or not worker.exists():
-            raise NotInstalled("the worker of examples/node is not built: make node")
-        return [node, str(worker)]
-
-
-class JavaWorker(ExampleWorker):
-    """The worker of examples/java, as `make java` has compiled it."""
-
-    name: ClassVar[str] = "worker-java"
-
-    def prepare(self) -> list[str]:
-        """See `Daemon.prepare`."""
-        java = shutil.which("java")
-        classes, sdk = EXAMPLES / "java" / "target" / "classes", CHECKOUT / "sdks" / "java" / "target"
-        if java is None or not classes.is_dir() or not (sdk / "lib").is_dir():
-            raise NotInstalled("the worker of examples/java is not built: make java")
-        paths = os.pathsep.join([str(classes), str(sdk / "classes"), str(sdk / "lib" / "*")])
-        return [java, "-XX:+UseSerialGC", "-Xmx128m", "-cp", paths, "ExampleWorkerApp"]

@@ -32,7 +32,7 @@ class Daemon(ABC):
     The pid file says which process it is, so that every Python process with the same folder means the same one.
     """
 
-    name: ClassVar[str]
+    name: str
     setting: ClassVar[str]
     """The variable that chooses the port for `make stack`."""
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM

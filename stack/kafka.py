@@ -61,7 +61,7 @@ SETTINGS = {
 class Kafka(Daemon):
     """One broker. It makes topics that clients ask for, with 12 partitions."""
 
-    name: ClassVar[str] = "kafka"
+    name = "kafka"
     setting: ClassVar[str] = "KAFKA_PORT"
 
     def __init__(self, folder: Path, port: int, libs: Libs = LIBS) -> None:

@@ -42,7 +42,7 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 class Postgres(Daemon):
     """One cluster with the user and the database `orchestrator`; the user may create further databases."""
 
-    name: ClassVar[str] = "postgres"
+    name = "postgres"
     setting: ClassVar[str] = "POSTGRES_PORT"
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # ends sessions; SIGTERM would wait for them
 

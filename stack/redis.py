@@ -18,7 +18,7 @@ ANSWER_SECONDS_MAX = 1.0
 class Redis(Daemon):
     """One Redis without persistence."""
 
-    name: ClassVar[str] = "redis"
+    name = "redis"
     setting: ClassVar[str] = "REDIS_PORT"
 
     @property

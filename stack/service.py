@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import ClassVar, Protocol, Self
+from typing import Protocol, Self
 
 START_SECONDS_MAX = 60.0
 """How long a service may take until it answers. Ten times what a slow machine needs."""
@@ -39,7 +39,7 @@ class Service(Protocol):
     All methods may be called in any state, and twice. None of them is safe against other threads.
     """
 
-    name: ClassVar[str]
+    name: str
     folder: Path
     port: int
 

@@ -10,7 +10,7 @@ import pytest
 
 pytest_plugins = ["tests.real"]
 
-REAL: Final = frozenset({"broker", "chaos", "cli", "conformance", "ports", "process"})
+REAL: Final = frozenset({"broker", "chaos", "cli", "conformance", "examples", "mix", "ports", "process"})
 """Folders whose tests start processes, brokers or databases: a machine that stalls can fail them."""
 RERUNS: Final = 2
 """How often such a test is run again before it counts as failed. Each that was is listed at the end: look at it."""

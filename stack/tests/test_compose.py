@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from stack import kafka_libs, postgres, settings
+from stack.examples import EXAMPLES, LANGUAGES, command
 from stack.settings import CHECKOUT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((CHECKOUT / "docker-compose.yaml").read_text())
@@ -82,6 +83,17 @@ def test_an_image_runs_as_nobody_special(name: str) -> None:
     text = (CHECKOUT / SERVICES[name]["build"]["dockerfile"]).read_text()
     last_stage = text.rpartition("FROM ")[2]
     assert re.search(r"^USER (?!root)\w+$", last_stage, re.MULTILINE)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_example_is_a_service(language: str) -> None:
+    for example in EXAMPLES:
+        service = SERVICES[f"{language}-{example}"]
+        assert service["profiles"] == [language, "all"]
+        # What it starts there is what it starts without Docker.
+        (word,) = service["command"]
+        last = command(language, example)[-1]
+        assert last == word or last.endswith(f"/{word}")
 
 
 def test_docker_itself_takes_the_file() -> None:

@@ -25,7 +25,7 @@ SECONDS_MAX = 10.0
 class Script(Daemon):
     """A process of a few lines of Python that answers to nobody."""
 
-    name: ClassVar[str] = "script"
+    name = "script"
     setting: ClassVar[str] = "SCRIPT_PORT"
     source = ""
 

@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 import { Child, client, fresh } from "./site.js";
 
 const PACKAGE = new URL("../../../", import.meta.url);
-const SOURCE = new URL("../../examples/node/worker.ts", PACKAGE);
+const SOURCE = new URL("../../examples/node/hello.ts", PACKAGE);
 // Inside of the package its own name means itself, as it does for one that has installed it.
 const FOLDER = new URL("dist/tests/example/", PACKAGE);
 
