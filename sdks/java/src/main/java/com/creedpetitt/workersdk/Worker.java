@@ -1,6 +1,7 @@
 package com.creedpetitt.workersdk;
 
 import com.creedpetitt.workersdk.internal.Address;
+import com.creedpetitt.workersdk.internal.Machine;
 import com.creedpetitt.workersdk.internal.Signals;
 import com.creedpetitt.workersdk.internal.StderrLogger;
 import com.creedpetitt.workersdk.internal.Version;
@@ -14,17 +15,12 @@ import com.creedpetitt.workersdk.internal.work.Life;
 import com.creedpetitt.workersdk.internal.work.RegisteredHandler;
 import com.fasterxml.jackson.core.type.TypeReference;
 import com.fasterxml.jackson.databind.JavaType;
-import com.fasterxml.jackson.databind.ObjectMapper;
-import java.net.InetAddress;
-import java.net.UnknownHostException;
-import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.concurrent.CountDownLatch;
-import java.util.regex.Pattern;
 import org.slf4j.Logger;
 
 /**
@@ -38,11 +34,7 @@ import org.slf4j.Logger;
  * }</pre>
  */
 public final class Worker {
-    private static final Pattern WORKER_ID = Pattern.compile("[A-Za-z0-9_][A-Za-z0-9._:@-]{0,127}");
-    private static final int HOST_MAX = 64;
-    private static final int RANDOM_MAX = 1 << 24;
-
-    private final Builder settings;
+    private final WorkerBuilder settings;
     private final String workerId;
     private final Json json;
     private final Logger logger;
@@ -56,9 +48,9 @@ public final class Worker {
         this(builder());
     }
 
-    private Worker(Builder settings) {
+    Worker(WorkerBuilder settings) {
         this.settings = settings;
-        this.workerId = settings.workerId == null ? makeWorkerId() : settings.workerId;
+        this.workerId = settings.workerId == null ? Machine.makeWorkerId() : settings.workerId;
         this.json = new Json(settings.mapper);
         this.logger = settings.logger == null ? StderrLogger.orTheProgramsOwn("workersdk") : settings.logger;
     }
@@ -68,8 +60,8 @@ public final class Worker {
      *
      * @return a builder
      */
-    public static Builder builder() {
-        return new Builder();
+    public static WorkerBuilder builder() {
+        return new WorkerBuilder();
     }
 
     /**
@@ -91,7 +83,7 @@ public final class Worker {
      * @throws IllegalArgumentException the action has a handler already
      */
     public Worker register(String action, Handler<Object> handler) {
-        return add(action, null, (payload, context) -> handler.handle(payload));
+        return add(action, null, withoutContext(handler));
     }
 
     /**
@@ -118,7 +110,7 @@ public final class Worker {
      * @throws IllegalArgumentException the action has a handler already
      */
     public <T> Worker register(String action, Class<T> type, Handler<T> handler) {
-        return register(action, type, (payload, context) -> handler.handle(payload));
+        return register(action, type, withoutContext(handler));
     }
 
     /**
@@ -298,6 +290,9 @@ public final class Worker {
         if (action == null || action.isEmpty()) {
             throw new IllegalArgumentException("an action is a non-empty string");
         }
+        if (handler == null) {
+            throw new IllegalArgumentException("the handler of '" + action + "' is null");
+        }
         if (isRunning) {
             throw new WorkflowException("register '" + action + "' before the worker is started");
         }
@@ -306,6 +301,10 @@ public final class Worker {
         }
         handlers.put(action, new RegisteredHandler(action, type, handler));
         return this;
+    }
+
+    private static <T> ContextHandler<T> withoutContext(Handler<T> handler) {
+        return handler == null ? null : (payload, context) -> handler.handle(payload);
     }
 
     @SuppressWarnings("unchecked") // the payload is read as the handler's own type before it is called
@@ -333,7 +332,7 @@ public final class Worker {
                 new ArrayList<>(handlers.keySet()),
                 Version.SDK,
                 Version.VERSION,
-                hostName(),
+                Machine.hostName(),
                 ProcessHandle.current().pid(),
                 settings.concurrency,
                 settings.lease == null ? null : seconds(settings.lease));
@@ -361,171 +360,5 @@ public final class Worker {
 
     private static double seconds(Duration duration) {
         return duration.toMillis() / 1000.0;
-    }
-
-    private static String makeWorkerId() {
-        String host = hostName().replaceAll("[^A-Za-z0-9._-]", "-");
-        String shown = host.substring(0, Math.min(host.length(), HOST_MAX));
-        long pid = ProcessHandle.current().pid();
-        return String.format("w-%s-%d-%06x", shown, pid, new SecureRandom().nextInt(RANDOM_MAX));
-    }
-
-    private static String hostName() {
-        String named = System.getenv("HOSTNAME");
-        if (named != null && !named.isBlank()) {
-            return named;
-        }
-        try {
-            return InetAddress.getLocalHost().getHostName();
-        } catch (UnknownHostException error) {
-            return "unknown";
-        }
-    }
-
-    /** Settings of a worker; each has a default. */
-    public static final class Builder {
-        private static final int CONCURRENCY = 10;
-        private static final Duration DRAIN_TIMEOUT = Duration.ofSeconds(30);
-        private static final Duration LEASE_MIN = Duration.ofSeconds(1);
-        private static final Duration LEASE_MAX = Duration.ofHours(1);
-
-        private int concurrency = CONCURRENCY;
-        private String workerId;
-        private Duration lease;
-        private Duration drainTimeout = DRAIN_TIMEOUT;
-        private Logger logger;
-        private ObjectMapper mapper;
-        private boolean strictOffsets;
-        private Map<String, ?> kafka = Map.of();
-        private Map<String, String> routes = Map.of();
-
-        private Builder() {}
-
-        /**
-         * Sets how many jobs it runs at once.
-         *
-         * @param jobs from 1 up; 10 by default
-         * @return this builder
-         */
-        public Builder concurrency(int jobs) {
-            if (jobs < 1) {
-                throw new IllegalArgumentException("concurrency is a whole number from 1 up, not " + jobs);
-            }
-            concurrency = jobs;
-            return this;
-        }
-
-        /**
-         * Sets a name that is this process's own.
-         *
-         * @param id 1 to 128 of {@code A-Z a-z 0-9 . _ : @ -}; made up by default
-         * @return this builder
-         */
-        public Builder workerId(String id) {
-            if (!WORKER_ID.matcher(id).matches()) {
-                throw new IllegalArgumentException("workerId is 1 to 128 of A-Z a-z 0-9 . _ : @ -, with a letter, digit"
-                        + " or _ first, not '" + id + "'");
-            }
-            workerId = id;
-            return this;
-        }
-
-        /**
-         * Sets how long a job stays this worker's without a sign of life. The worker beats by itself, so a long job needs
-         * no long lease.
-         *
-         * @param duration from a second to an hour; the orchestrator's (30 s) by default
-         * @return this builder
-         */
-        public Builder lease(Duration duration) {
-            if (duration.compareTo(LEASE_MIN) < 0 || duration.compareTo(LEASE_MAX) > 0) {
-                throw new IllegalArgumentException("lease is from a second to an hour, not " + duration);
-            }
-            lease = duration;
-            return this;
-        }
-
-        /**
-         * Sets how long jobs in hand may go on when the worker is asked to leave. What has not finished by then is given
-         * back to the orchestrator, and no attempt is counted.
-         *
-         * @param duration from zero up; 30 s by default
-         * @return this builder
-         */
-        public Builder drainTimeout(Duration duration) {
-            if (duration.isNegative()) {
-                throw new IllegalArgumentException("drainTimeout is from zero up, not " + duration);
-            }
-            drainTimeout = duration;
-            return this;
-        }
-
-        /**
-         * Sets where it writes.
-         *
-         * @param given the logger named {@code workersdk} by default; where the program has no provider for slf4j, one
-         *     that writes to standard error
-         * @return this builder
-         */
-        public Builder logger(Logger given) {
-            logger = given;
-            return this;
-        }
-
-        /**
-         * Sets how payloads become objects of classes, and results become JSON.
-         *
-         * @param given by default one without modules that passes over unknown fields
-         * @return this builder
-         */
-        public Builder json(ObjectMapper given) {
-            mapper = given;
-            return this;
-        }
-
-        /**
-         * Sets, over Kafka, whether to wait for the commit of a job's offset before each execution.
-         *
-         * @param given true waits each time, about 5 ms; false, the default, only after partitions were assigned
-         * @return this builder
-         */
-        public Builder strictOffsets(boolean given) {
-            strictOffsets = given;
-            return this;
-        }
-
-        /**
-         * Sets native properties of Kafka's client, such as {@code Map.of("session.timeout.ms", 30_000)}. They win over
-         * those of the environment. Those that the worker's promises rest on are refused with a {@link SettingException}
-         * when it is started.
-         *
-         * @param properties by name
-         * @return this builder
-         */
-        public Builder kafka(Map<String, ?> properties) {
-            kafka = Map.copyOf(properties);
-            return this;
-        }
-
-        /**
-         * Sets, over Kafka, actions whose jobs come on a topic of their own, as the orchestrator's {@code kafka_routes}
-         * says. Those of the environment variable WORKFLOW_ROUTES ({@code action=topic}, with commas) hold for the others.
-         *
-         * @param topics by action
-         * @return this builder
-         */
-        public Builder routes(Map<String, String> topics) {
-            routes = Map.copyOf(topics);
-            return this;
-        }
-
-        /**
-         * Makes the worker.
-         *
-         * @return a worker that is not started
-         */
-        public Worker build() {
-            return new Worker(this);
-        }
     }
 }

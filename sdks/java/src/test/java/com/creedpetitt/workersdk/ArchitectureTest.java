@@ -35,6 +35,24 @@ class ArchitectureTest {
     }
 
     @Test
+    void theTwoWaysToSpeakKnowNothingOfEachOther() {
+        noClasses()
+                .that()
+                .resideInAPackage(ROOT + ".internal.kafka..")
+                .should()
+                .dependOnClassesThat()
+                .resideInAnyPackage(ROOT + ".internal.http..", "java.net..")
+                .check(all);
+        noClasses()
+                .that()
+                .resideInAPackage(ROOT + ".internal.http..")
+                .should()
+                .dependOnClassesThat()
+                .resideInAnyPackage(ROOT + ".internal.kafka..", "org.apache..")
+                .check(all);
+    }
+
+    @Test
     void jsonIsABottom() {
         noClasses()
                 .that()
@@ -79,5 +97,12 @@ class ArchitectureTest {
         String pom = Files.readString(Path.of("pom.xml"));
         assertTrue(pom.contains("<artifactId>worker-sdk</artifactId>\n  <version>" + Version.VERSION + "</version>"));
         assertEquals("workersdk-java", Version.SDK);
+    }
+
+    @Test
+    void theExampleThatIsTestedIsTheOneOfTheRepository() throws IOException {
+        String ours = Files.readString(Path.of("src", "test", "java", "ExampleWorkerApp.java"));
+        Path told = Path.of("..", "..", "examples", "java", "src", "main", "java", "ExampleWorkerApp.java");
+        assertEquals(Files.readString(told), ours);
     }
 }

@@ -1,7 +1,6 @@
 package com.creedpetitt.workersdk;
 
 import static com.creedpetitt.workersdk.Gateway.attempt;
-import static com.creedpetitt.workersdk.Gateway.problem;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -20,30 +19,12 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.slf4j.MDC;
 
-/** A worker over HTTP, as an orchestrator sees it. */
-class HttpWorkerTest {
+/** A worker over HTTP does jobs. */
+class HttpWorkerTest extends HttpCase {
     record Order(int id, BigDecimal price) {}
-
-    private final Gateway gateway = new Gateway();
-    private final Lines lines = new Lines();
-    private final Worker worker = worker().build();
-
-    private Worker.Builder worker() {
-        return Worker.builder().logger(lines).drainTimeout(Duration.ofSeconds(5));
-    }
-
-    private Running running() {
-        return new Running(worker, gateway.url());
-    }
-
-    @AfterEach
-    void close() {
-        gateway.close();
-    }
 
     @Test
     void theExampleOfTheContractWorks() {
@@ -180,6 +161,21 @@ class HttpWorkerTest {
     }
 
     @Test
+    void aFutureThatCannotBeCancelledGoesOnAndItsResultIsNotUsed() {
+        CompletableFuture<Object> one = new CompletableFuture<>();
+        worker.register("stubborn", payload -> one.minimalCompletionStage()).register("short", payload -> payload);
+        try (Running running = running()) {
+            ObjectNode job = gateway.give("stubborn", 1);
+            gateway.until(() -> gateway.queue.isEmpty());
+            gateway.change(() -> gateway.cancel.add(attempt(job)));
+            gateway.until(() -> lines.has("stopping: its run was cancelled"));
+            one.complete(1);
+            gateway.resultOf(gateway.give("short", 1));
+        }
+        assertEquals(1, gateway.results.size());
+    }
+
+    @Test
     void theContextKnowsTheAttempt() {
         AtomicReference<Context> seen = new AtomicReference<>();
         AtomicReference<Map<String, String>> fields = new AtomicReference<>();
@@ -281,43 +277,6 @@ class HttpWorkerTest {
     }
 
     @Test
-    void aJobWhoseLeaseIsLostIsStopped() {
-        gateway.heartbeat = 0.05;
-        CompletableFuture<Object> never = new CompletableFuture<>();
-        worker.register("long", payload -> never);
-        try (Running running = running()) {
-            ObjectNode job = gateway.give("long", 1);
-            gateway.until(() -> !gateway.heartbeats.isEmpty());
-            gateway.change(() -> gateway.unknown.add(attempt(job)));
-            gateway.until(never::isCancelled);
-        }
-        assertTrue(gateway.results.isEmpty());
-        assertTrue(lines.has("stopping: its lease is lost: another worker may have it"));
-    }
-
-    @Test
-    void aJobThatNobodyHearsOfIsFencedAndGivenBackLater() {
-        gateway.heartbeat = 0.05;
-        gateway.lease = 0.2;
-        CountDownLatch begun = new CountDownLatch(1);
-        worker.register("long", payload -> {
-            begun.countDown();
-            new CountDownLatch(1).await();
-            return null;
-        });
-        try (Running running = running()) {
-            ObjectNode job = gateway.give("long", 1);
-            gateway.until(() -> begun.getCount() == 0);
-            gateway.down();
-            gateway.until(() -> lines.has("stopping: the orchestrator could not be reached for longer than the lease"));
-            gateway.up();
-            assertEquals("released", gateway.resultOf(job).get("status").asText());
-        }
-        assertEquals(1, lines.count("WARN lost the orchestrator at " + gateway.url()));
-        assertEquals(1, lines.count("INFO connected again to " + gateway.url()));
-    }
-
-    @Test
     void asManyJobsRunAtOnceAsThereArePlaces() {
         AtomicInteger most = new AtomicInteger();
         AtomicInteger now = new AtomicInteger();
@@ -367,194 +326,13 @@ class HttpWorkerTest {
     }
 
     @Test
-    void aWorkerThatIsForgottenRegistersAgain() {
-        worker.register("short", payload -> payload);
-        try (Running running = running()) {
-            gateway.resultOf(gateway.give("short", 1));
-            gateway.change(gateway.workers::clear); // the call that waits is told
-            gateway.resultOf(gateway.give("short", 2));
-        }
-        assertEquals(2, gateway.registrations.size());
-    }
-
-    @Test
-    void aRestartOfTheOrchestratorLosesNothing() {
-        CountDownLatch begun = new CountDownLatch(1);
-        CountDownLatch go = new CountDownLatch(1);
-        worker.register("work", payload -> {
-            begun.countDown();
-            go.await();
-            return payload;
-        });
-        try (Running running = running()) {
-            ObjectNode job = gateway.give("work", 1);
-            gateway.until(() -> begun.getCount() == 0);
-            gateway.down();
-            gateway.workers.clear();
-            go.countDown();
-            gateway.up();
-            assertEquals(1, gateway.resultOf(job).get("result").asInt());
-            gateway.until(() -> gateway.registrations.size() == 2);
-        }
-        assertTrue(lines.has("does not know this worker: registering again"));
-    }
-
-    @Test
-    void aLostAnswerMakesTheResultGoTwice() {
-        gateway.answersToLose = 1;
-        worker.register("work", payload -> payload);
-        try (Running running = running()) {
-            gateway.resultOf(gateway.give("work", 1));
-            gateway.until(() -> gateway.rejected.size() == 1);
-            gateway.until(() -> lines.has("DEBUG the result of job run-1:0 attempt 1 was not used: it is there"));
-        }
-        assertEquals(1, gateway.results.size());
-    }
-
-    @Test
-    void resultsThatAreTooManyForACallGoInParts() {
-        gateway.resultsMax = 1;
-        CountDownLatch go = new CountDownLatch(1);
-        worker.register("work", payload -> {
-            go.await();
-            return payload;
-        });
-        List<ObjectNode> jobs = new ArrayList<>();
-        for (int number = 0; number < 5; number++) {
-            jobs.add(gateway.job("work", number));
-        }
-        gateway.give(jobs.toArray(ObjectNode[]::new));
-        try (Running running = running()) {
-            gateway.until(() -> gateway.queue.isEmpty());
-            go.countDown();
-            jobs.forEach(gateway::resultOf);
-        }
-    }
-
-    @Test
-    void aResultThatIsRefusedBecomesAFailure() {
-        worker.register("work", payload -> payload);
-        try (Running running = running()) {
-            gateway.instead.add(problem(422, "result-invalid"));
-            ObjectNode job = gateway.give("work", 1);
-            assertEquals(
-                    "ResultRefused", gateway.resultOf(job).at("/error/type").asText());
-        }
-    }
-
-    @Test
-    void aServerThatIsBusyIsAskedAgain() {
-        worker.register("work", payload -> payload);
-        gateway.refusals.add(problem(503, "not-ready"));
-        gateway.refusals.add(problem(429, "too-many"));
-        gateway.instead.add(problem(503, "not-ready"));
-        gateway.instead.add(new Gateway.Answer(200, "no JSON"));
-        try (Running running = running()) {
-            gateway.resultOf(gateway.give("work", 1));
-        }
-    }
-
-    @Test
-    void aRefusedRegistrationIsAnError() {
-        worker.register("work", payload -> payload);
-        gateway.refusals.add(problem(422, "invalid"));
-        RegistrationException error =
-                assertThrows(RegistrationException.class, () -> running().ends());
-        assertEquals(gateway.url() + " refused this worker (422 No): because", error.getMessage());
-        assertEquals(422, error.status());
-    }
-
-    @Test
-    void theOrchestratorsWordMakesItLeave() {
-        worker.register("work", payload -> payload);
-        Running running = running();
-        gateway.resultOf(gateway.give("work", 1));
-        gateway.change(() -> gateway.isDraining = true);
-        running.ends();
-        assertTrue(lines.has("the orchestrator asks this worker to finish and go"));
-        assertEquals(1, gateway.left.size());
-    }
-
-    @Test
-    void whoLeavesFinishesWhatIsInHand() {
-        CountDownLatch begun = new CountDownLatch(1);
-        CountDownLatch go = new CountDownLatch(1);
-        worker.register("work", payload -> {
-            begun.countDown();
-            go.await();
-            return payload;
-        });
-        Running running = running();
-        ObjectNode job = gateway.give("work", 1);
-        gateway.until(() -> begun.getCount() == 0);
-        worker.stop();
-        gateway.until(() -> lines.has("leaving: 1 jobs in hand get up to 5.0 s"));
-        ObjectNode late = gateway.give("work", 2);
-        go.countDown();
-        running.ends();
-        assertEquals(1, gateway.resultOf(job).get("result").asInt());
-        assertTrue(gateway.queue.contains(late)
-                || "released".equals(gateway.resultOf(late).path("status").asText()));
-    }
-
-    @Test
-    void whatDoesNotFinishInTimeIsGivenBack() {
-        CountDownLatch begun = new CountDownLatch(1);
-        AtomicReference<Boolean> isCancelled = new AtomicReference<>();
-        Worker hasty = worker().drainTimeout(Duration.ofMillis(50)).build().register("work", (payload, context) -> {
-            context.heartbeat("half");
-            begun.countDown();
-            try {
-                new CountDownLatch(1).await();
-            } finally {
-                isCancelled.set(context.isCancelled());
-            }
-            return null;
-        });
-        Running running = new Running(hasty, gateway.url());
-        ObjectNode job = gateway.give("work", 1);
-        gateway.until(() -> begun.getCount() == 0);
-        hasty.stop();
-        running.ends();
-        assertEquals("released", gateway.resultOf(job).get("status").asText());
-        assertEquals("half", gateway.resultOf(job).get("details").asText());
-        gateway.until(() -> Boolean.TRUE.equals(isCancelled.get()));
-        assertTrue(lines.has("WARN giving back 1 jobs that have not finished"));
-    }
-
-    @Test
-    void anInterruptionGivesEverythingBackAtOnce() {
-        CountDownLatch begun = new CountDownLatch(1);
-        worker.register("work", payload -> {
-            begun.countDown();
-            new CountDownLatch(1).await();
-            return null;
-        });
-        Running running = running();
-        ObjectNode job = gateway.give("work", 1);
-        gateway.until(() -> begun.getCount() == 0);
-        running.thread.interrupt();
-        running.ends();
-        assertEquals("released", gateway.resultOf(job).get("status").asText());
-    }
-
-    @Test
-    void whoIsToldToLeaveBeforeItIsConnectedReturns() {
-        worker.register("work", payload -> payload);
-        gateway.down();
-        Running running = running();
-        gateway.until(() -> lines.has("cannot reach the orchestrator at " + gateway.url()));
-        worker.stop();
-        running.ends();
-    }
-
-    @Test
     void settingsAreChecked() {
         assertThrows(IllegalArgumentException.class, () -> Worker.builder().concurrency(0));
         assertThrows(IllegalArgumentException.class, () -> Worker.builder().workerId("-x"));
         assertThrows(IllegalArgumentException.class, () -> Worker.builder().lease(Duration.ofMillis(10)));
         assertThrows(IllegalArgumentException.class, () -> Worker.builder().drainTimeout(Duration.ofSeconds(-1)));
         assertThrows(WorkflowException.class, () -> new Worker().start(gateway.url()));
+        assertThrows(IllegalArgumentException.class, () -> worker.register("null", (Handler<Object>) null));
         worker.register("work", payload -> payload);
         assertThrows(IllegalArgumentException.class, () -> worker.register("work", payload -> payload));
         assertThrows(InvalidUrlException.class, () -> worker.start("ftp://there"));

@@ -13,6 +13,7 @@ public final class Running implements AutoCloseable {
     private final Worker worker;
     private final CompletableFuture<Void> end = new CompletableFuture<>();
     public final Thread thread;
+    private volatile boolean wasInterrupted;
 
     /** Starts the worker on a thread of its own. */
     public Running(Worker worker, String url) {
@@ -20,6 +21,7 @@ public final class Running implements AutoCloseable {
         thread = new Thread(() -> {
             try {
                 worker.start(url);
+                wasInterrupted = Thread.currentThread().isInterrupted();
                 end.complete(null);
             } catch (Throwable error) {
                 end.completeExceptionally(error);
@@ -38,6 +40,11 @@ public final class Running implements AutoCloseable {
         } catch (InterruptedException | TimeoutException error) {
             throw new AssertionError("the worker did not leave", error);
         }
+    }
+
+    /** Tells whether its thread was interrupted when it had returned. */
+    public boolean wasInterrupted() {
+        return wasInterrupted;
     }
 
     /** Tells whether it has returned. */

@@ -159,6 +159,9 @@ final class Simulation {
         } catch (ExecutionException error) {
             return new Attempt(null, Outcomes.failureOf(error.getCause()));
         } catch (Exception error) {
+            if (error instanceof InterruptedException) {
+                Thread.currentThread().interrupt(); // it was meant for the test
+            }
             return new Attempt(null, Outcomes.failureOf(error));
         }
     }

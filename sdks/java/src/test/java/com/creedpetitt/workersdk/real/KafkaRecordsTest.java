@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.creedpetitt.workersdk.Running;
 import com.creedpetitt.workersdk.Worker;
+import com.creedpetitt.workersdk.WorkerBuilder;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -28,7 +29,7 @@ class KafkaRecordsTest {
         return name + "-" + suffix;
     }
 
-    private static Worker.Builder quick() {
+    private static WorkerBuilder quick() {
         return Worker.builder()
                 .lease(Duration.ofSeconds(3))
                 .kafka(Map.of("session.timeout.ms", 6_000, "heartbeat.interval.ms", 300));

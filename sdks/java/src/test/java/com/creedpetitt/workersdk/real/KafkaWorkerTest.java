@@ -5,7 +5,6 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.creedpetitt.workersdk.ExampleWorkerApp;
 import com.creedpetitt.workersdk.NonRetryableException;
 import com.creedpetitt.workersdk.NotFoundException;
 import com.creedpetitt.workersdk.RunFailedException;
@@ -13,6 +12,7 @@ import com.creedpetitt.workersdk.Running;
 import com.creedpetitt.workersdk.SettingException;
 import com.creedpetitt.workersdk.WaitTimeoutException;
 import com.creedpetitt.workersdk.Worker;
+import com.creedpetitt.workersdk.WorkerBuilder;
 import com.creedpetitt.workersdk.WorkflowClient;
 import com.creedpetitt.workersdk.model.Run;
 import com.creedpetitt.workersdk.model.Step;
@@ -50,7 +50,7 @@ class KafkaWorkerTest {
         client.define(id, List.of(steps));
     }
 
-    private static Worker.Builder quick() {
+    private static WorkerBuilder quick() {
         return Worker.builder()
                 .lease(Duration.ofSeconds(3))
                 .kafka(Map.of("session.timeout.ms", 6_000, "heartbeat.interval.ms", 300));
@@ -63,7 +63,7 @@ class KafkaWorkerTest {
     @Test
     void theExampleOfTheContractWorksUnchanged() {
         define("example-" + suffix, "step1");
-        try (Child worker = Child.java(ExampleWorkerApp.class.getName(), environment())) {
+        try (Child worker = Child.java("ExampleWorkerApp", environment())) {
             JsonNode output = client.run("example-" + suffix, "Hello World", END);
             assertEquals("Java processed: Hello World", output.asText());
             worker.says("connected to kafka://" + site.kafka + ", actions: step1, concurrency 10");

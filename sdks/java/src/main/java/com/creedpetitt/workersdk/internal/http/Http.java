@@ -34,6 +34,9 @@ public final class Http {
     /** Those with jobs may be larger by as many payloads as jobs were asked for. */
     private static final long ANSWER_BYTES_MAX = 64L * 1024 * 1024;
 
+    /** The most that one array of Java's holds. */
+    private static final long ARRAY_MAX = Integer.MAX_VALUE - 8L;
+
     private static final int DIGITS_MAX = 15;
     private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(10);
 
@@ -133,7 +136,7 @@ public final class Http {
             request.header("Authorization", authorization);
         }
         headers.forEach(request::header);
-        long bytesMax = answerBytesMax + moreBytes;
+        long bytesMax = Math.min(ARRAY_MAX, answerBytesMax + moreBytes);
         CompletableFuture<HttpResponse<byte[]>> sent =
                 (isRepeatable ? client : open()).sendAsync(request.build(), info -> new LimitedBody(bytesMax));
         CompletableFuture<Response> answer = new CompletableFuture<>();

@@ -11,9 +11,6 @@ import com.fasterxml.jackson.databind.JsonNode;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ExecutionException;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
 import org.slf4j.Logger;
 
 /** One life of a worker that calls the orchestrator: registers, exchanges results for jobs, beats, and leaves. */
@@ -128,20 +125,20 @@ public final class HttpLife extends Life {
     @Override
     protected void sayGoodbye(double timeout) {
         CompletableFuture<JsonNode> left = transport.leave(timeout);
-        try {
-            left.get((long) (timeout * 1000), TimeUnit.MILLISECONDS);
-            logger.info("worker {} has left {}", hello.workerId(), address());
-        } catch (ExecutionException error) {
-            if (error.getCause() instanceof TransportException.WorkerUnknown) {
-                logger.info("{} had forgotten worker {}", address(), hello.workerId());
-            } else {
-                logger.warn(
-                        "left {} without a word: {}",
-                        address(),
-                        error.getCause().getMessage());
-            }
-        } catch (InterruptedException | TimeoutException error) {
+        if (!waitFor(left, timeout)) {
             logger.warn("left {} without a word: there was no time", address());
+            return;
+        }
+        Throwable error = left.handle((answer, fault) -> fault).join();
+        if (error == null) {
+            logger.info("worker {} has left {}", hello.workerId(), address());
+        } else if (Execution.cause(error) instanceof TransportException.WorkerUnknown) {
+            logger.info("{} had forgotten worker {}", address(), hello.workerId());
+        } else {
+            logger.warn(
+                    "left {} without a word: {}",
+                    address(),
+                    Execution.cause(error).getMessage());
         }
     }
 

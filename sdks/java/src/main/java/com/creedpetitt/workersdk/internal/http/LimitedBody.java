@@ -4,6 +4,7 @@ import java.net.http.HttpResponse;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.Flow;
@@ -41,7 +42,10 @@ final class LimitedBody implements HttpResponse.BodySubscriber<byte[]> {
             subscription.cancel();
             parts.clear();
             String reason = String.format(
-                    "the answer is larger than %,d bytes; %s sets how large it may be", bytesMax, Http.ANSWER_VARIABLE);
+                    Locale.ROOT,
+                    "the answer is larger than %,d bytes; %s sets how large it may be",
+                    bytesMax,
+                    Http.ANSWER_VARIABLE);
             body.completeExceptionally(new HttpException(reason, true, null));
         }
     }

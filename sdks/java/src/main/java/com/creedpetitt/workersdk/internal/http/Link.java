@@ -4,6 +4,7 @@ import com.creedpetitt.workersdk.RegistrationException;
 import com.creedpetitt.workersdk.internal.work.Execution;
 import com.creedpetitt.workersdk.internal.work.Hello;
 import com.creedpetitt.workersdk.internal.work.Loop;
+import java.util.Locale;
 import java.util.concurrent.CompletableFuture;
 import org.slf4j.Logger;
 
@@ -64,7 +65,7 @@ final class Link {
             return;
         }
         if (failures > 1 && registrations > 0) {
-            String seconds = String.format("%.1f", Loop.now() - downSince);
+            String seconds = String.format(Locale.ROOT, "%.1f", Loop.now() - downSince);
             logger.info("connected again to {} after {} s", transport.address(), seconds);
         }
         failures = 0;

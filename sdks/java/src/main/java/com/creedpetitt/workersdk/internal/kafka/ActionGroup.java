@@ -12,7 +12,6 @@ import java.util.function.Consumer;
 import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
-import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.slf4j.Logger;
@@ -38,14 +37,11 @@ import org.slf4j.Logger;
 final class ActionGroup implements ConsumerRebalanceListener {
     private static final double SERVE_EVERY_S = 0.1;
     private static final double SERVE_JOINING_EVERY_S = 0.01;
-    private static final double COMMIT_EVERY_S = 0.1;
-    private static final double COMMIT_PASSED_EVERY_S = 1.0;
     private static final double SHED_AFTER_S = 2.0;
     private static final double SHED_AFTER_S_MAX = 32.0;
     private static final double SHED_IS_SHORT_S = 30.0;
     private static final double RETRY_S = 0.5;
     private static final double CLAIM_AGAIN_S = 0.1;
-    private static final Duration COMMIT_MAX = Duration.ofSeconds(5);
     private static final Duration CLOSE = Duration.ofSeconds(2);
 
     private final String action;
@@ -69,10 +65,8 @@ final class ActionGroup implements ConsumerRebalanceListener {
     private double serveAt;
     private double claimAt;
     private double awaySince;
-    private double fullSince;
+    private volatile double fullSince; // 0 when it is not, or jobs were started since
     private double shedAfter = SHED_AFTER_S;
-    private volatile boolean hasClaimed;
-    private double committedAt;
 
     /** {@code handOver} takes jobs whose places are taken and whose offsets are safe; {@code stir} wakes the thread. */
     ActionGroup(
@@ -95,7 +89,7 @@ final class ActionGroup implements ConsumerRebalanceListener {
         this.handOver = handOver;
         this.stir = stir;
         this.share = new Share(action, this::arrived);
-        this.partitions = new Partitions(consumer, topic, reader, share);
+        this.partitions = new Partitions(consumer, topic, reader, share, logger);
         reader.add(share);
     }
 
@@ -121,7 +115,7 @@ final class ActionGroup implements ConsumerRebalanceListener {
         if (now >= serveAt) {
             serve(now);
         }
-        commitIfDue(now);
+        partitions.commitIfDue(now);
         if (mustRejoin) {
             rejoin(now);
         } else if (hasPending() && now >= claimAt && claim(now)) {
@@ -143,7 +137,7 @@ final class ActionGroup implements ConsumerRebalanceListener {
     /** Commits and leaves the group. Never fails. */
     void leave() {
         try {
-            commitAndWait(partitions.changes());
+            partitions.commit(partitions.changes());
             consumer.close(CloseOptions.timeout(CLOSE));
         } catch (KafkaException error) {
             logger.debug("leaving the group of '{}': {}", action, error.getMessage());
@@ -254,7 +248,8 @@ final class ActionGroup implements ConsumerRebalanceListener {
     /** Under the lock. */
     private void start(List<KafkaJob> jobs) {
         if (!jobs.isEmpty()) {
-            hasClaimed = true;
+            fullSince = 0; // on the thread of the reader: a worker that goes on is not stuck
+            partitions.claimed();
             handOver.accept(jobs);
             reader.madeRoom();
         }
@@ -267,7 +262,7 @@ final class ActionGroup implements ConsumerRebalanceListener {
      * they are dropped here. Trying again is therefore no second execution.
      */
     private boolean secure(List<KafkaJob> jobs, Map<TopicPartition, Long> changes, double now) {
-        if (commitAndWait(changes)) {
+        if (partitions.commit(changes)) {
             return true;
         }
         reader.locked(() -> {
@@ -301,13 +296,17 @@ final class ActionGroup implements ConsumerRebalanceListener {
         logger.debug("no place for the jobs of '{}' for {} s: leaving them to others", action, shedAfter);
         reader.locked(() -> returnsWhenIdle =
                 !share.pending.isEmpty() && share.pending.peek().isAlone());
+        unsubscribe(); // what was claimed is committed when the partitions are taken away
+        isAway = true;
+        awaySince = now;
+    }
+
+    private void unsubscribe() {
         try {
-            consumer.unsubscribe(); // what was claimed is committed when the partitions are taken away
+            consumer.unsubscribe();
         } catch (KafkaException error) {
             logger.debug("leaving the group of '{}': {}", action, error.getMessage());
         }
-        isAway = true;
-        awaySince = now;
     }
 
     private double waitToReturn(double now) {
@@ -324,57 +323,12 @@ final class ActionGroup implements ConsumerRebalanceListener {
         return 0;
     }
 
-    // ------------------------------------------------------------ offsets
-
-    private void commitIfDue(double now) {
-        if (now < committedAt + (hasClaimed ? COMMIT_EVERY_S : COMMIT_PASSED_EVERY_S)) {
-            return;
-        }
-        committedAt = now;
-        hasClaimed = false;
-        Map<TopicPartition, Long> changes = partitions.changes();
-        if (changes.isEmpty()) {
-            return;
-        }
-        partitions.expect(changes);
-        try {
-            consumer.commitAsync(Partitions.write(changes), this::committed);
-        } catch (KafkaException error) {
-            partitions.doubt(changes);
-            logger.debug("committing offsets of '{}': {}", action, error.getMessage());
-        }
-    }
-
-    private boolean commitAndWait(Map<TopicPartition, Long> changes) {
-        if (changes.isEmpty()) {
-            return true;
-        }
-        try {
-            consumer.commitSync(Partitions.write(changes), COMMIT_MAX);
-        } catch (KafkaException error) {
-            logger.debug("committing offsets of '{}': {}", action, error.getMessage());
-            return false;
-        }
-        partitions.confirm(changes);
-        return true;
-    }
-
-    /** Takes the answer to a commit that nobody waited for. One that failed is made again with the next. */
-    private void committed(Map<TopicPartition, OffsetAndMetadata> offsets, Exception error) {
-        if (error != null) {
-            Map<TopicPartition, Long> failed = new HashMap<>();
-            offsets.forEach((place, offset) -> failed.put(place, offset.offset()));
-            partitions.doubt(failed);
-            hasClaimed = true;
-        }
-    }
-
     // ------------------------------------------------------------ the group
 
     /** The assignment could not be taken up, since the broker did not say where to begin: asks for it again. */
     private void rejoin(double now) {
         mustRejoin = false;
-        consumer.unsubscribe();
+        unsubscribe();
         subscribeAt = now + RETRY_S;
     }
 
@@ -400,7 +354,7 @@ final class ActionGroup implements ConsumerRebalanceListener {
             partitions.stop(taken);
         });
         changes.keySet().retainAll(taken);
-        commitAndWait(changes);
+        partitions.commit(changes);
         letGo(taken);
     }
 

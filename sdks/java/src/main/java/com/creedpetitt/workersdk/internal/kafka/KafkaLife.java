@@ -208,7 +208,7 @@ public final class KafkaLife extends Life {
             groups.join(until - Loop.now());
             reader.join(until - Loop.now());
         } catch (InterruptedException error) {
-            Thread.currentThread().interrupt();
+            interrupted();
         }
         Predecessors.noteGone(hello.workerId());
     }

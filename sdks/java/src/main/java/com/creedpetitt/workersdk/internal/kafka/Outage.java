@@ -1,6 +1,7 @@
 package com.creedpetitt.workersdk.internal.kafka;
 
 import com.creedpetitt.workersdk.internal.work.Loop;
+import java.util.Locale;
 import org.slf4j.Logger;
 
 /** The brokers are out of reach: told once when they are, and once when they are back. On the loop. */
@@ -25,7 +26,7 @@ final class Outage {
     /** One has been acknowledged. */
     void end() {
         if (since > 0) {
-            String seconds = String.format("%.1f", Loop.now() - since);
+            String seconds = String.format(Locale.ROOT, "%.1f", Loop.now() - since);
             logger.info("connected again to {} after {} s", address, seconds);
             since = 0;
         }

@@ -11,6 +11,7 @@ import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.consumer.OffsetAndTimestamp;
 import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
+import org.slf4j.Logger;
 
 /**
  * The partitions that a group has here: how far they are passed, what of it is committed, where a new group begins. Used by
@@ -19,6 +20,9 @@ import org.apache.kafka.common.TopicPartition;
 final class Partitions {
     static final Duration LOOKBACK = Duration.ofHours(1);
 
+    private static final double COMMIT_EVERY_S = 0.1;
+    private static final double COMMIT_PASSED_EVERY_S = 1.0;
+    private static final Duration COMMIT_MAX = Duration.ofSeconds(5);
     private static final Duration ASK = Duration.ofSeconds(10);
     private static final long IN_DOUBT = -1;
 
@@ -29,14 +33,18 @@ final class Partitions {
     private final String topic;
     private final Reader reader;
     private final Share share;
+    private final Logger logger;
     private final Map<TopicPartition, Long> committed = new HashMap<>(); // what is committed, or expected to be
+    private volatile boolean hasClaimed; // since the last commit
+    private double committedAt;
     private int count; // partitions of the topic; 0 while nobody has asked since the last assignment
 
-    Partitions(KafkaConsumer<byte[], byte[]> consumer, String topic, Reader reader, Share share) {
+    Partitions(KafkaConsumer<byte[], byte[]> consumer, String topic, Reader reader, Share share, Logger logger) {
         this.consumer = consumer;
         this.topic = topic;
         this.reader = reader;
         this.share = share;
+        this.logger = logger;
     }
 
     /**
@@ -70,25 +78,66 @@ final class Partitions {
         return changes;
     }
 
-    static Map<TopicPartition, OffsetAndMetadata> write(Map<TopicPartition, Long> changes) {
-        Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
-        changes.forEach((place, offset) -> offsets.put(place, new OffsetAndMetadata(offset)));
-        return offsets;
+    /** Jobs were claimed: what that changes is committed soon. Safe to call from any thread. */
+    void claimed() {
+        hasClaimed = true;
     }
 
-    /** A commit is on its way that nobody waits for. */
-    void expect(Map<TopicPartition, Long> changes) {
+    /** Commits without waiting, if it is time. */
+    void commitIfDue(double now) {
+        if (now < committedAt + (hasClaimed ? COMMIT_EVERY_S : COMMIT_PASSED_EVERY_S)) {
+            return;
+        }
+        committedAt = now;
+        hasClaimed = false;
+        Map<TopicPartition, Long> changes = changes();
+        if (changes.isEmpty()) {
+            return;
+        }
         committed.putAll(changes);
+        try {
+            consumer.commitAsync(write(changes), this::heard);
+        } catch (KafkaException error) {
+            doubt(changes);
+            logger.debug("committing offsets of '{}': {}", share.action, error.getMessage());
+        }
     }
 
-    void confirm(Map<TopicPartition, Long> changes) {
+    /** Commits and waits for it; false when it is not confirmed. */
+    boolean commit(Map<TopicPartition, Long> changes) {
+        if (changes.isEmpty()) {
+            return true;
+        }
+        try {
+            consumer.commitSync(write(changes), COMMIT_MAX);
+        } catch (KafkaException error) {
+            logger.debug("committing offsets of '{}': {}", share.action, error.getMessage());
+            return false;
+        }
         committed.putAll(changes);
         reader.locked(() -> unsafe.removeAll(changes.keySet()));
+        return true;
+    }
+
+    /** Takes the answer to a commit that nobody waited for. One that failed is made again with the next. */
+    private void heard(Map<TopicPartition, OffsetAndMetadata> offsets, Exception error) {
+        if (error != null) {
+            Map<TopicPartition, Long> failed = new HashMap<>();
+            offsets.forEach((place, offset) -> failed.put(place, offset.offset()));
+            doubt(failed);
+            hasClaimed = true;
+        }
     }
 
     /** A commit did not come through: unless a later one is on its way, it is due again. */
-    void doubt(Map<TopicPartition, Long> changes) {
+    private void doubt(Map<TopicPartition, Long> changes) {
         changes.forEach((place, offset) -> committed.replace(place, offset, IN_DOUBT));
+    }
+
+    private static Map<TopicPartition, OffsetAndMetadata> write(Map<TopicPartition, Long> changes) {
+        Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
+        changes.forEach((place, offset) -> offsets.put(place, new OffsetAndMetadata(offset)));
+        return offsets;
     }
 
     /** Begins where the group was; where it never was, an hour ago, and commits that at once. */

@@ -37,6 +37,7 @@ import org.slf4j.Logger;
  */
 final class Sender {
     private static final double RETRY_S = 0.05; // the first record of a topic has to wait until the client knows of it
+    private static final double RETRY_S_MAX = 0.5; // in an outage everything that waits is tried again each time
     private static final int CLOSE_MS = 100;
 
     private record Ended(Sending sending, Exception error, int generation) {}
@@ -53,6 +54,7 @@ final class Sender {
     private KafkaProducer<byte[], byte[]> producer;
     private int generation;
     private Future<?> retry;
+    private double pause = RETRY_S;
     private CompletableFuture<Void> atRest;
     private int partitions;
     private int partition;
@@ -167,6 +169,7 @@ final class Sender {
 
     private void finish(Sending sending, Exception error) {
         if (error == null || error instanceof RecordTooLargeException) {
+            pause = RETRY_S;
             sending.onEnd.accept(sending, error);
             return;
         }
@@ -181,7 +184,8 @@ final class Sender {
         }
         waiting.add(sending);
         if (retry == null) {
-            retry = loop.schedule(RETRY_S, this::sendWaiting);
+            retry = loop.schedule(pause, this::sendWaiting);
+            pause = Math.min(RETRY_S_MAX, pause * 2);
         }
     }
 

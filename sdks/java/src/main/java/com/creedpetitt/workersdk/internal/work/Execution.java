@@ -15,6 +15,7 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Future;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Consumer;
@@ -145,8 +146,10 @@ public final class Execution {
         }
         Object result = handler.call().handle(payload, new JobContext(job, json, logger));
         if (result instanceof CompletionStage<?> stage) {
-            stage.whenComplete((value, error) -> lay(error == null ? complete(job, value) : fail(job, cause(error))));
-            job.goOn(stage.toCompletableFuture());
+            stage.whenComplete((value, error) -> lay(outcomeOf(job, value, error)));
+            if (stage instanceof Future<?> future) {
+                job.goOn(future);
+            }
             return null;
         }
         return complete(job, result);
@@ -167,6 +170,15 @@ public final class Execution {
             payload = NullNode.getInstance();
         }
         return handler.type() == null ? Json.natural(payload) : json.as(payload, handler.type());
+    }
+
+    /** Returns what came of a future. Never throws: nobody would hear of it, and the job would hang. */
+    private Outcome outcomeOf(Job job, Object value, Throwable error) {
+        try {
+            return error == null ? complete(job, value) : fail(job, cause(error));
+        } catch (Throwable fault) {
+            return fail(job, fault);
+        }
     }
 
     private Outcome complete(Job job, Object result) {

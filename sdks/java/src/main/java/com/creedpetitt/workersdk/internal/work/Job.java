@@ -215,7 +215,15 @@ public class Job {
             running = rest;
         }
         if (running != null) {
-            running.cancel(true);
+            cancel(running);
+        }
+    }
+
+    private static void cancel(Future<?> future) {
+        try {
+            future.cancel(true);
+        } catch (UnsupportedOperationException error) {
+            return; // it goes on, and its result is not used
         }
     }
 
@@ -238,7 +246,7 @@ public class Job {
             isTooLate = stop != null;
         }
         if (isTooLate) {
-            future.cancel(true);
+            cancel(future);
         }
     }
 

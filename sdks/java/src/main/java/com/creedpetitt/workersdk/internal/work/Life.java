@@ -4,7 +4,9 @@ import com.creedpetitt.workersdk.internal.json.Json;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -44,6 +46,7 @@ public abstract class Life {
     private final double drainTimeout;
     private volatile boolean isConnected;
     private volatile Throwable failure;
+    private boolean isInterrupted; // on the thread of the stages
 
     /**
      * Makes one.
@@ -76,7 +79,6 @@ public abstract class Life {
 
     /** Works until told to leave. An interruption of the calling thread makes it leave at once. */
     public final void run() {
-        boolean isInterrupted = false;
         try {
             try {
                 if (!connectUnlessToldToLeave()) {
@@ -85,11 +87,11 @@ public abstract class Life {
                 loop.tell(this::begin);
                 leaving.get();
             } catch (InterruptedException error) {
-                isInterrupted = true;
-                leaveAtOnce();
+                interrupted();
+                leaving.complete(null);
             }
             drain();
-        } catch (ExecutionException error) {
+        } catch (ExecutionException | CompletionException error) {
             throw rethrown(error.getCause());
         } finally {
             end();
@@ -128,12 +130,8 @@ public abstract class Life {
     /** Gives signs of life and takes jobs from now on. On the loop. */
     protected abstract void begin();
 
-    /**
-     * Takes no more jobs. Those that still come are given back. Waits a second at most.
-     *
-     * @throws InterruptedException the calling thread is interrupted
-     */
-    protected abstract void stopTaking() throws InterruptedException;
+    /** Takes no more jobs. Those that still come are given back. Waits a second at most. */
+    protected abstract void stopTaking();
 
     /**
      * Takes results that are ready to be sent, and their jobs out of hand. On the loop.
@@ -233,11 +231,7 @@ public abstract class Life {
         if (!isConnected) {
             return;
         }
-        try {
-            stopTaking();
-        } catch (InterruptedException error) {
-            hurrying.complete(null);
-        }
+        stopTaking();
         double until = Loop.now() + drainTimeout;
         int left = loop.ask(jobs::size);
         if (left > 0) {
@@ -302,11 +296,17 @@ public abstract class Life {
         } catch (TimeoutException error) {
             return false;
         } catch (InterruptedException error) {
-            hurrying.complete(null);
+            interrupted();
             return false;
-        } catch (ExecutionException error) {
+        } catch (ExecutionException | CancellationException error) {
             return true;
         }
+    }
+
+    /** Notes that the calling thread was interrupted: this life hurries, and the thread is told again at its end. */
+    protected final void interrupted() {
+        isInterrupted = true;
+        hurrying.complete(null);
     }
 
     private static RuntimeException rethrown(Throwable error) {

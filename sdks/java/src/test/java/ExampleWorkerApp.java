@@ -1,6 +1,5 @@
-package com.creedpetitt.workersdk;
+import com.creedpetitt.workersdk.Worker;
 
-/** The example of the contract; in a file of its own it needs one more line: the import of Worker. */
 public class ExampleWorkerApp {
     public static void main(String[] args) {
         Worker worker = new Worker();
