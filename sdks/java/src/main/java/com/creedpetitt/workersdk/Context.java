@@ -1,6 +1,7 @@
 package com.creedpetitt.workersdk;
 
 import java.time.Instant;
+import java.util.Map;
 import java.util.Optional;
 import org.slf4j.Logger;
 
@@ -73,6 +74,27 @@ public interface Context {
     <T> T details(Class<T> type);
 
     /**
+     * Returns the {@code traceparent} that the run was triggered with (W3C Trace Context).
+     *
+     * @return the header; empty when there was none
+     */
+    Optional<String> traceparent();
+
+    /**
+     * Returns the {@code tracestate} that goes with it.
+     *
+     * @return the header; empty when there is none
+     */
+    Optional<String> tracestate();
+
+    /**
+     * Returns both by their names, as a carrier for the propagators of OpenTelemetry.
+     *
+     * @return the headers; empty when there is no trace
+     */
+    Map<String, String> trace();
+
+    /**
      * Tells whether this attempt is not wanted any more: stop as soon as you can, the result will not be used.
      *
      * <p>That is when the run was cancelled, the attempt has timed out, the lease is lost, the orchestrator could not be
@@ -95,8 +117,8 @@ public interface Context {
     void heartbeat(Object details);
 
     /**
-     * Returns where to write. While a handler runs, {@code workflow}, {@code run}, {@code step}, {@code action} and
-     * {@code attempt} are in the {@link org.slf4j.MDC} of its thread.
+     * Returns where to write. While a handler runs, {@code workflow}, {@code run}, {@code step}, {@code action},
+     * {@code attempt}, and {@code traceparent} where there is one, are in the {@link org.slf4j.MDC} of its thread.
      *
      * @return the worker's logger
      */

@@ -6,6 +6,7 @@ import com.creedpetitt.workersdk.internal.http.Rest;
 import com.creedpetitt.workersdk.internal.http.Rest.Call;
 import com.creedpetitt.workersdk.internal.json.Json;
 import com.creedpetitt.workersdk.internal.json.NotJsonException;
+import com.creedpetitt.workersdk.internal.work.Job;
 import com.creedpetitt.workersdk.model.DeadLetter;
 import com.creedpetitt.workersdk.model.Event;
 import com.creedpetitt.workersdk.model.Run;
@@ -126,8 +127,7 @@ public final class WorkflowClient {
      * @throws NotFoundException there is no such workflow
      */
     public String trigger(String workflowId, Object input) {
-        // A key is made up, so that a lost answer does not start a second run.
-        return trigger(workflowId, input, UUID.randomUUID().toString());
+        return trigger(workflowId, input, null);
     }
 
     /**
@@ -135,20 +135,34 @@ public final class WorkflowClient {
      *
      * @param workflowId of what
      * @param input any JSON value
-     * @param idempotencyKey the same key again returns the run that it started before, for a day
+     * @param idempotencyKey the same key again returns the run that it started before, for a day; null for one that is made
+     *     up, so that a lost answer does not start a second run
      * @return the run's id
      * @throws NotFoundException there is no such workflow
      */
     public String trigger(String workflowId, Object input, String idempotencyKey) {
+        return trigger(workflowId, input, idempotencyKey, Map.of());
+    }
+
+    /**
+     * Starts a run that belongs to a trace, once for each key.
+     *
+     * @param workflowId of what
+     * @param input any JSON value
+     * @param idempotencyKey the same key again returns the run that it started before; null for one that is made up
+     * @param trace {@code traceparent} and {@code tracestate}, which each job of the run will carry: what a propagator of
+     *     OpenTelemetry injects into a map, or a handler's {@link Context#trace}. What else is in it is left alone
+     * @return the run's id
+     * @throws NotFoundException there is no such workflow
+     */
+    public String trigger(String workflowId, Object input, String idempotencyKey, Map<String, String> trace) {
         Map<String, Object> body = new HashMap<>();
         body.put("input", input);
+        Map<String, String> headers = new HashMap<>(Job.traceOf(trace::get));
+        headers.put(
+                "Idempotency-Key", idempotencyKey == null ? UUID.randomUUID().toString() : idempotencyKey);
         Call call = new Call(
-                "POST",
-                "/workflow/" + Http.part(workflowId) + "/trigger",
-                write(body),
-                Map.of("Idempotency-Key", idempotencyKey),
-                Rest.TIMEOUT_S,
-                true);
+                "POST", "/workflow/" + Http.part(workflowId) + "/trigger", write(body), headers, Rest.TIMEOUT_S, true);
         return rest.call(call).path("runId").asText();
     }
 
@@ -208,7 +222,22 @@ public final class WorkflowClient {
      * @throws WaitTimeoutException it had not ended in time; it goes on
      */
     public JsonNode run(String workflowId, Object input, Duration timeout) {
-        Run run = await(trigger(workflowId, input), timeout);
+        return run(workflowId, input, timeout, Map.of());
+    }
+
+    /**
+     * Starts a run that belongs to a trace, waits for its end and returns its final output.
+     *
+     * @param workflowId of what
+     * @param input any JSON value
+     * @param timeout how long; null for as long as it takes
+     * @param trace {@code traceparent} and {@code tracestate}, which each job of the run will carry
+     * @return the final output
+     * @throws RunFailedException it ended otherwise
+     * @throws WaitTimeoutException it had not ended in time; it goes on
+     */
+    public JsonNode run(String workflowId, Object input, Duration timeout, Map<String, String> trace) {
+        Run run = await(trigger(workflowId, input, null, trace), timeout);
         if (!run.status().equals("COMPLETED")) {
             throw new RunFailedException(run);
         }

@@ -24,6 +24,8 @@ import org.slf4j.MDC;
 
 /** A worker over HTTP does jobs. */
 class HttpWorkerTest extends HttpCase {
+    private static final String TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
     record Order(int id, BigDecimal price) {}
 
     @Test
@@ -186,6 +188,7 @@ class HttpWorkerTest extends HttpCase {
         });
         ObjectNode job = gateway.job("look", 1).put("attempt", 3).put("deadline", "2026-11-23T10:01:00.000000Z");
         job.putObject("details").put("done", 40);
+        job.put("traceparent", TRACE).put("tracestate", "vendor=value");
         gateway.give(job);
         try (Running running = running()) {
             gateway.resultOf(job);
@@ -201,6 +204,10 @@ class HttpWorkerTest extends HttpCase {
         assertEquals(Map.of("done", 40), context.details());
         assertEquals(40, context.details(JsonNode.class).get("done").asInt());
         assertFalse(context.isCancelled());
+        assertEquals(TRACE, context.traceparent().orElseThrow());
+        assertEquals("vendor=value", context.tracestate().orElseThrow());
+        assertEquals(Map.of("traceparent", TRACE, "tracestate", "vendor=value"), context.trace());
+        assertEquals(TRACE, fields.get().get("traceparent"));
         assertEquals("run-1", fields.get().get("run"));
         assertEquals("3", fields.get().get("attempt"));
     }

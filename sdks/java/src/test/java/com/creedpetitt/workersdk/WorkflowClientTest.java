@@ -105,6 +105,20 @@ class WorkflowClientTest {
     }
 
     @Test
+    void aRunBelongsToTheTraceThatItIsTriggeredIn() {
+        answer(200, "{\"runId\":\"r-1\"}");
+        client.trigger("order", 1, null, Map.of("traceparent", "00-1-2-01", "tracestate", "a=b", "baggage", "x"));
+        Map<String, String> headers = requests.get(0).headers;
+        assertEquals("00-1-2-01", headers.get("traceparent"));
+        assertEquals("a=b", headers.get("tracestate"));
+        assertFalse(headers.containsKey("baggage"));
+        assertEquals(36, headers.get("idempotency-key").length());
+        answer(200, "{\"runId\":\"r-2\"}");
+        client.trigger("order", 1, "key", Map.of("tracestate", ""));
+        assertFalse(requests.get(1).headers.containsKey("tracestate"));
+    }
+
+    @Test
     void aRunIsWaitedFor() {
         answer(200, "{\"runId\":\"r\",\"status\":\"RUNNING\"}");
         answer(

@@ -14,6 +14,7 @@ import com.creedpetitt.workersdk.WaitTimeoutException;
 import com.creedpetitt.workersdk.Worker;
 import com.creedpetitt.workersdk.WorkerBuilder;
 import com.creedpetitt.workersdk.WorkflowClient;
+import com.creedpetitt.workersdk.internal.json.Json;
 import com.creedpetitt.workersdk.model.Run;
 import com.creedpetitt.workersdk.model.Step;
 import com.fasterxml.jackson.databind.JsonNode;
@@ -322,6 +323,24 @@ class KafkaWorkerTest {
             assertTrue(client.events(client.trigger("beside-" + suffix, 2)).size() > 0);
         }
         assertThrows(NotFoundException.class, () -> client.get(UUID.randomUUID().toString()));
+    }
+
+    @Test
+    void everyJobOfARunCarriesTheTraceThatItWasTriggeredIn() {
+        Worker overKafka = quick().build().register(action("queue"), (payload, context) -> context.trace());
+        Worker overHttp = Worker.builder()
+                .build()
+                .register(action("web"), (payload, context) -> List.of(payload, context.trace()));
+        define("traced-" + suffix, action("queue"), action("web"));
+        Map<String, String> trace = Map.of(
+                "traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate", "vendor=value");
+        try (Running one = new Running(overKafka, site.kafka);
+                Running two = new Running(overHttp, site.url)) {
+            JsonNode output = client.run("traced-" + suffix, 1, END, trace);
+            assertEquals(2, output.size());
+            output.forEach(seen -> assertEquals(trace, Json.natural(seen)));
+            assertEquals("[{},{}]", client.run("traced-" + suffix, 1, END).toString());
+        }
     }
 
     @Test

@@ -13,7 +13,7 @@ import org.apache.kafka.common.header.internals.RecordHeader;
 /** A job that came as a record. */
 final class KafkaJob extends Job {
     /** Where a job came from. */
-    record Origin(TopicPartition place, long offset, byte[] key, int size) {}
+    record Origin(TopicPartition place, long offset, byte[] key, int size, List<Header> trace) {}
 
     private static final Header CONTENT_TYPE =
             new RecordHeader("content-type", "application/json".getBytes(StandardCharsets.UTF_8));
@@ -97,13 +97,14 @@ final class KafkaJob extends Job {
 
     /** Returns the headers of the result: what is known of the job. */
     List<Header> resultHeaders() {
-        List<Header> headers = new ArrayList<>(3);
+        List<Header> headers = new ArrayList<>(5);
         if (hasId) {
             headers.add(new RecordHeader(Records.JOB_ID, id().getBytes(StandardCharsets.UTF_8)));
             String number = Integer.toString(attempt());
             headers.add(new RecordHeader(Records.ATTEMPT, number.getBytes(StandardCharsets.UTF_8)));
         }
         headers.add(CONTENT_TYPE);
+        headers.addAll(origin.trace);
         return headers;
     }
 }

@@ -1,6 +1,7 @@
 package com.creedpetitt.workersdk.internal.kafka;
 
 import com.creedpetitt.workersdk.internal.json.Json;
+import com.creedpetitt.workersdk.internal.work.Job;
 import com.creedpetitt.workersdk.internal.work.Outcome;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -10,6 +11,9 @@ import java.nio.charset.StandardCharsets;
 import java.time.Instant;
 import java.time.ZoneOffset;
 import java.time.format.DateTimeFormatter;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.header.Header;
@@ -28,8 +32,9 @@ final class Records {
     static final String ATTEMPT = "wf-attempt";
     static final String ALONE = "wf-alone";
 
-    private static final DateTimeFormatter TIME =
-            DateTimeFormatter.ofPattern("yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'").withZone(ZoneOffset.UTC);
+    private static final DateTimeFormatter TIME = DateTimeFormatter.ofPattern(
+                    "yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'", Locale.ROOT)
+            .withZone(ZoneOffset.UTC);
 
     private Records() {}
 
@@ -67,7 +72,15 @@ final class Records {
                     ? run.asText().getBytes(StandardCharsets.UTF_8)
                     : record.key();
             boolean isAlone = record.headers().lastHeader(ALONE) != null;
-            KafkaJob.Origin origin = new KafkaJob.Origin(place, record.offset(), key, record.serializedValueSize());
+            List<Header> trace = new ArrayList<>(2);
+            for (Header header : record.headers()) {
+                if (Job.TRACE_FIELDS.contains(header.key()) && header.value() != null) {
+                    trace.add(header);
+                    raw.put(header.key(), text(header));
+                }
+            }
+            KafkaJob.Origin origin =
+                    new KafkaJob.Origin(place, record.offset(), key, record.serializedValueSize(), trace);
             return new KafkaJob(raw, origin, hasId, isAlone, lease);
         } catch (IllegalArgumentException error) {
             throw new UndecodableException(error.getMessage());

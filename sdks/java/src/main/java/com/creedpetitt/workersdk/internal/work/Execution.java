@@ -122,6 +122,10 @@ public final class Execution {
         MDC.put("step", raw.path("stepIndex").asText("0"));
         MDC.put("action", job.action());
         MDC.put("attempt", Integer.toString(job.attempt()));
+        String parent = job.trace().get("traceparent");
+        if (parent != null) {
+            MDC.put("traceparent", parent);
+        }
     }
 
     /** Returns the outcome; null when the handler goes on without a thread. */

@@ -3,12 +3,19 @@ package com.creedpetitt.workersdk.internal.work;
 import com.creedpetitt.workersdk.internal.json.Json;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.nio.charset.StandardCharsets;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
 import java.util.concurrent.Future;
+import java.util.function.UnaryOperator;
 
 /** One attempt of one step, in the worker's hands. */
 public class Job {
     /** The most bytes that details may have. */
     public static final int DETAILS_BYTES_MAX = 16 * 1024;
+    /** Where a run belongs in a distributed trace (W3C Trace Context): fields of a job, or headers of its record. */
+    public static final List<String> TRACE_FIELDS = List.of("traceparent", "tracestate");
 
     private final JsonNode raw;
     private final String id;
@@ -81,6 +88,32 @@ public class Job {
      */
     public String action() {
         return raw.path("action").asText("");
+    }
+
+    /**
+     * Returns where it belongs in a trace.
+     *
+     * @return the fields that it has; not to be changed
+     */
+    public Map<String, String> trace() {
+        return traceOf(name -> raw.path(name).asText(""));
+    }
+
+    /**
+     * Picks the trace context out of a carrier.
+     *
+     * @param carrier what it has by a name; null or empty for nothing
+     * @return the fields that it has; not to be changed
+     */
+    public static Map<String, String> traceOf(UnaryOperator<String> carrier) {
+        Map<String, String> trace = new LinkedHashMap<>();
+        for (String name : TRACE_FIELDS) {
+            String value = carrier.apply(name);
+            if (value != null && !value.isEmpty()) {
+                trace.put(name, value);
+            }
+        }
+        return Collections.unmodifiableMap(trace);
     }
 
     /**

@@ -6,6 +6,7 @@ import com.creedpetitt.workersdk.internal.json.NotJsonException;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.io.IOException;
 import java.time.Instant;
+import java.util.Map;
 import java.util.Optional;
 import org.slf4j.Logger;
 
@@ -77,6 +78,21 @@ public final class JobContext implements Context {
             throw new IllegalArgumentException(
                     "the details are no " + type.getName() + ": " + error.getMessage(), error);
         }
+    }
+
+    @Override
+    public Optional<String> traceparent() {
+        return Optional.ofNullable(trace().get("traceparent"));
+    }
+
+    @Override
+    public Optional<String> tracestate() {
+        return Optional.ofNullable(trace().get("tracestate"));
+    }
+
+    @Override
+    public Map<String, String> trace() {
+        return job.trace();
     }
 
     @Override

@@ -71,12 +71,14 @@ class ProtocolTest {
         Job first = new Job(jobs.get(0), 0, 0, 10);
         assertEquals(30, first.lease());
         assertEquals("Hello World", first.raw().get("payload").asText());
+        assertEquals(Map.of(), first.trace());
         Job again = new Job(jobs.get(1), 0, 0, 10);
         assertEquals(RUN + ":3", again.id());
         assertEquals(2, again.attempt());
         assertEquals(2.5, again.lease());
         assertEquals(2.5, again.heartbeatTimeout());
         assertTrue(again.isAlone());
+        assertEquals("vendor=value", again.trace().get("tracestate"));
         assertEquals(
                 Map.of("done", IntNode.valueOf(40)), Map.of("done", again.raw().at("/details/done")));
     }

@@ -84,6 +84,14 @@ class ProtocolTest {
     }
 
     @Test
+    void aTraceIsRead() throws UndecodableException {
+        assertEquals(Map.of(), job("job").trace());
+        Map<String, String> trace = Map.of(
+                "traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate", "vendor=value");
+        assertEquals(trace, job("job-traced").trace());
+    }
+
+    @Test
     void aJobThatComesAgainIsReadWithAllThatItSays() throws UndecodableException {
         KafkaJob job = job("job-again");
         assertEquals(2, job.attempt());
@@ -105,6 +113,7 @@ class ProtocolTest {
         check(Outcomes.failed(job("job"), again), "result-failed");
         Failure last = Failure.last("CardDeclined", "no such card");
         check(Outcomes.failed(job("job"), last), "result-failed-for-good");
+        check(Outcomes.completed(job("job-traced"), "Processed: Hello World", Json.usual(), 1_000), "result-traced");
         KafkaJob leaving = job("job-again");
         leaving.details(bytes("{\"done\":60}"));
         check(Outcomes.released(leaving), "result-released");
