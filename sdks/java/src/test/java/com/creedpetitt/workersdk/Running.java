@@ -8,7 +8,7 @@ import java.util.concurrent.TimeoutException;
 
 /** A worker that runs until the block ends; it must then leave in good order. */
 public final class Running implements AutoCloseable {
-    private static final Duration WAIT_MAX = Duration.ofSeconds(15);
+    private static final Duration WAIT_MAX = Duration.ofSeconds(30);
 
     private final Worker worker;
     private final CompletableFuture<Void> end = new CompletableFuture<>();

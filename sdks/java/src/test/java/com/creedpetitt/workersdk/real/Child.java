@@ -14,7 +14,7 @@ import java.util.concurrent.TimeUnit;
 
 /** A worker process, and what it wrote. */
 final class Child implements AutoCloseable {
-    private static final int WAIT_S = 20;
+    private static final int WAIT_S = 40;
 
     final Process process;
     final List<String> lines = new CopyOnWriteArrayList<>();

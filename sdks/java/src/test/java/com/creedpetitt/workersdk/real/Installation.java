@@ -19,7 +19,7 @@ import org.junit.jupiter.api.Assumptions;
 final class Installation {
     static final Path ROOT = Path.of("..", "..").toAbsolutePath().normalize();
 
-    private static final long WAIT_NS = 30_000_000_000L;
+    private static final long WAIT_NS = 60_000_000_000L;
 
     private static Installation shared;
 
