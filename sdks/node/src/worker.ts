@@ -117,7 +117,8 @@ export class Worker {
    *
    * The address is `url`, else the environment variable WORKFLOW_URL, else KAFKA_BOOTSTRAP_SERVERS, else `kafka:9092`.
    * `http://host:port` or `https://host:port` is the orchestrator itself; `host:port`, `host1:port,host2:port` or
-   * `kafka://host:port` are Kafka brokers.
+   * `kafka://host:port` are Kafka brokers. `kafka:9092` as an argument gives way to the variables, `kafka://kafka:9092`
+   * does not.
    *
    * `group`: a name for this fleet of workers, shown to people. It is announced and nothing else: over Kafka the
    * workers of an action are one consumer group, `workflow-worker.<action>`, whatever they are called here, so that a
@@ -172,7 +173,7 @@ export class Worker {
     this.#isRunning = true;
     this.#isStoppedEarly = false;
     try {
-      const life = await this.#open(resolveUrl(url), group);
+      const life = await this.#open(resolveUrl(url, this.#logger), group);
       this.#life = life;
       if (this.#isStoppedEarly) life.leave();
       await life.run();

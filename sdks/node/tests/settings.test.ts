@@ -92,13 +92,23 @@ test("an address is one of brokers or of an orchestrator", () => {
   const { WORKFLOW_URL, KAFKA_BOOTSTRAP_SERVERS } = process.env;
   delete process.env.WORKFLOW_URL;
   delete process.env.KAFKA_BOOTSTRAP_SERVERS;
-  assert.equal(resolveUrl(), "kafka:9092");
+  const lines = new Lines();
+  const resolve = (url?: string): string => resolveUrl(url, lines);
+  assert.deepEqual([resolve(), resolve("kafka:9092")], ["kafka:9092", "kafka:9092"]);
   process.env.KAFKA_BOOTSTRAP_SERVERS = "b:1";
-  assert.equal(resolveUrl(), "b:1");
-  process.env.WORKFLOW_URL = "http://o:8080";
-  assert.equal(resolveUrl(), "http://o:8080");
-  assert.equal(resolveUrl("c:1"), "c:1");
-  assert.equal(resolveUrl("kafka:9092"), "http://o:8080");
+  assert.equal(resolve(), "b:1");
+  process.env.WORKFLOW_URL = "http://me:secret@o:8080";
+  assert.equal(resolve(), "http://me:secret@o:8080");
+  for (const chosen of ["c:1", "kafka:9093", "kafka://kafka:9092", "kafka:9092,c:1", "http://here:8080"]) {
+    assert.equal(resolve(chosen), chosen);
+  }
+  assert.equal(lines.lines.length, 0);
+  assert.equal(resolve(" kafka:9092 "), "http://me:secret@o:8080");
+  process.env.WORKFLOW_URL = "kafka:9092";
+  assert.equal(resolve("kafka:9092"), "kafka:9092");
+  assert.deepEqual(lines.having("in the program", "info"), [
+    "kafka:9092 in the program is the documentation's example: the address is that of WORKFLOW_URL",
+  ]);
   delete process.env.WORKFLOW_URL;
   delete process.env.KAFKA_BOOTSTRAP_SERVERS;
   Object.assign(process.env, WORKFLOW_URL && { WORKFLOW_URL }, KAFKA_BOOTSTRAP_SERVERS && { KAFKA_BOOTSTRAP_SERVERS });

@@ -56,6 +56,22 @@ async def test_the_contract_s_example_works_as_it_stands(tmp_path: Path) -> None
     assert f"connected to {gateway.url}, actions: step1, concurrency 10".encode() in errors
 
 
+async def test_the_address_of_the_contract_s_other_examples_works_wherever_the_environment_says(tmp_path: Path) -> None:
+    program = tmp_path / "worker.py"
+    program.write_text(CONTRACT.replace("worker.start()", 'worker.start("kafka:9092", "workflow-workers-python")'))
+    async with Gateway() as gateway:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(program),
+            env={**os.environ, "WORKFLOW_URL": gateway.url},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert (await gateway.result_of(await gateway.give("step1", "x")))["result"] == "Processed: x"
+        process.terminate()
+        _, errors = await asyncio.wait_for(process.communicate(), 8)
+    assert b"INFO workersdk: kafka:9092 in the program is the documentation's example" in errors
+
+
 @pytest.mark.skipif(not EXAMPLE.exists(), reason="the examples are not part of the source distribution")
 def test_the_example_is_the_contract_s() -> None:
     assert EXAMPLE.read_text() == CONTRACT

@@ -1,6 +1,7 @@
 /** Which orchestrator, or which brokers, an address means. */
 
 import { InvalidUrlError } from "../errors.js";
+import type { Logger } from "../logging.js";
 import { HttpTransport } from "./http.js";
 import type { Transport } from "./transport.js";
 
@@ -15,13 +16,18 @@ const HOST_MAYBE_PORT = new RegExp(`^${HOST}(?::\\d{1,5})?$`);
 /**
  * The address to use: the argument, else WORKFLOW_URL, else KAFKA_BOOTSTRAP_SERVERS, else kafka:9092.
  *
- * An argument that is that last one says nothing new: the first example of the documentation has it, and is to run wherever
- * the variables say.
+ * An argument that is that last one gives way to the variables, and the log says so: the documentation's first example
+ * has it, and is to run wherever they say. Who means just that broker writes `kafka://kafka:9092`.
  */
-export function resolveUrl(url?: string): string {
-  const { env } = process;
-  const given = url?.trim() === DEFAULT_URL ? undefined : url;
-  return (given || env[URL_VARIABLE] || env[KAFKA_VARIABLE] || DEFAULT_URL).trim();
+export function resolveUrl(url: string | undefined, logger: Logger): string {
+  const given = url?.trim() ?? "";
+  const variable = [URL_VARIABLE, KAFKA_VARIABLE].find((name) => process.env[name]?.trim());
+  if (variable === undefined || (given !== "" && given !== DEFAULT_URL)) return given || DEFAULT_URL;
+  const address = process.env[variable]?.trim() ?? "";
+  if (given !== "" && given !== address) {
+    logger.info(`${given} in the program is the documentation's example: the address is that of ${variable}`);
+  }
+  return address;
 }
 
 /**

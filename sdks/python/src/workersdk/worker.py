@@ -132,7 +132,8 @@ class Worker:
 
         The address is `url`, else the environment variable WORKFLOW_URL, else KAFKA_BOOTSTRAP_SERVERS, else
         `kafka:9092`. `http://host:port` or `https://host:port` is the orchestrator itself; `host:port`,
-        `host1:port,host2:port` or `kafka://host:port` are Kafka brokers.
+        `host1:port,host2:port` or `kafka://host:port` are Kafka brokers. `kafka:9092` as an argument gives way to the
+        variables, `kafka://kafka:9092` does not.
 
         `group`: a name for this fleet of workers, shown to people. It is announced and nothing else: over Kafka the
         workers of an action are one consumer group, `workflow-worker.<action>`, whatever they are called here, so that
@@ -182,7 +183,7 @@ class Worker:
             concurrency=self.concurrency,
             lease=self._lease,
         )
-        session = self._open_session(resolve_url(url), group, hello, leaves_on_interrupt)
+        session = self._open_session(resolve_url(url, self._logger), group, hello, leaves_on_interrupt)
         with self._lock:
             self._session = session
             if self._is_stopped_early:

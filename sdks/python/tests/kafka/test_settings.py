@@ -45,13 +45,24 @@ def test_addresses_of_brokers(address: str, servers: str | None) -> None:
     assert kafka_servers(address.strip()) == servers
 
 
-def test_where_the_address_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resolve_url(None) == "kafka:9092"
+def test_where_the_address_comes_from(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("test")
+    caplog.set_level(logging.INFO)
+    assert resolve_url(None, logger) == resolve_url("kafka:9092", logger) == "kafka:9092"
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "h1:9092,h2:9092")
-    assert resolve_url(None) == "h1:9092,h2:9092"
-    monkeypatch.setenv("WORKFLOW_URL", "http://from-the-environment:8080")
-    assert resolve_url(None) == "http://from-the-environment:8080"
-    assert resolve_url("kafka:9092") == "kafka:9092"
+    assert resolve_url(None, logger) == "h1:9092,h2:9092"
+    monkeypatch.setenv("WORKFLOW_URL", "http://me:secret@from-the-environment:8080")
+    assert resolve_url(None, logger) == "http://me:secret@from-the-environment:8080"
+    for chosen in ("h3:9092", "kafka:9093", "kafka://kafka:9092", "kafka:9092,h3:9092", "http://here:8080"):
+        assert resolve_url(chosen, logger) == chosen
+    assert caplog.messages == []
+    assert resolve_url(" kafka:9092 ", logger) == "http://me:secret@from-the-environment:8080"
+    assert caplog.messages == [
+        "kafka:9092 in the program is the documentation's example: the address is that of WORKFLOW_URL"
+    ]
+    monkeypatch.setenv("WORKFLOW_URL", "kafka:9092")
+    assert resolve_url("kafka:9092", logger) == "kafka:9092"
+    assert len(caplog.messages) == 1
 
 
 def test_nearer_settings_win() -> None:

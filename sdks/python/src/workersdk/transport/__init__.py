@@ -7,6 +7,7 @@ A transport carries five calls; another one that is called is one more file besi
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -137,10 +138,20 @@ class Transport(Protocol):
         ...
 
 
-def resolve_url(url: str | None) -> str:
-    """Return the address to use: the argument, else WORKFLOW_URL, else KAFKA_BOOTSTRAP_SERVERS, else kafka:9092."""
-    environment = os.environ
-    return (url or environment.get(URL_VARIABLE) or environment.get(KAFKA_VARIABLE) or DEFAULT_URL).strip()
+def resolve_url(url: str | None, logger: logging.Logger) -> str:
+    """Return the address to use: the argument, else WORKFLOW_URL, else KAFKA_BOOTSTRAP_SERVERS, else kafka:9092.
+
+    An argument that is that last one gives way to the variables, and the log says so: the documentation's first example
+    has it, and is to run wherever they say. Who means just that broker writes `kafka://kafka:9092`.
+    """
+    given = (url or "").strip()
+    told = {name: value for name in (URL_VARIABLE, KAFKA_VARIABLE) if (value := os.environ.get(name, "").strip())}
+    if not told or given not in ("", DEFAULT_URL):
+        return given or DEFAULT_URL
+    name, address = next(iter(told.items()))
+    if given and given != address:
+        logger.info("%s in the program is the documentation's example: the address is that of %s", given, name)
+    return address
 
 
 def kafka_servers(url: str) -> str | None:

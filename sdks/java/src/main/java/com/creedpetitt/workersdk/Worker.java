@@ -167,7 +167,8 @@ public final class Worker {
      * While the orchestrator cannot be reached the worker keeps trying.
      *
      * @param url {@code http://host:port} or {@code https://host:port} is the orchestrator itself; {@code host:port},
-     *     {@code host1:port,host2:port} or {@code kafka://host:port} are Kafka brokers; null for what the environment says
+     *     {@code host1:port,host2:port} or {@code kafka://host:port} are Kafka brokers; null for what the environment says.
+     *     {@code kafka:9092} gives way to the environment, {@code kafka://kafka:9092} does not
      * @param group a name for this fleet of workers, shown to people. It is announced and nothing else: over Kafka the
      *     workers of an action are one consumer group, whatever they are called here, so that a job is not done twice
      * @throws InvalidUrlException the address cannot be read
@@ -326,7 +327,7 @@ public final class Worker {
 
     private Life open(String url, String group) {
         Map<String, String> environment = System.getenv();
-        String address = Address.ofWorker(url, environment);
+        String address = Address.ofWorker(url, environment, logger);
         Hello hello = new Hello(
                 workerId,
                 new ArrayList<>(handlers.keySet()),

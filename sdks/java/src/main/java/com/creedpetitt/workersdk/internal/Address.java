@@ -6,6 +6,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.regex.Pattern;
+import org.slf4j.Logger;
 
 /** Where to connect to, as people write it. */
 public final class Address {
@@ -25,17 +26,31 @@ public final class Address {
      * Returns the address that a worker uses: the argument, else WORKFLOW_URL, else KAFKA_BOOTSTRAP_SERVERS, else
      * {@code kafka:9092}.
      *
+     * <p>An argument that is that last one gives way to the variables, and the log says so: the documentation's first
+     * examples have it, and are to run wherever they say. Who means just that broker writes {@code kafka://kafka:9092}.
+     *
      * @param url what was given; null or empty for nothing
      * @param environment the variables
+     * @param logger where it is told that the argument gives way
      * @return an address
      */
-    public static String ofWorker(String url, Map<String, String> environment) {
-        for (String one : new String[] {url, environment.get(URL_VARIABLE), environment.get(KAFKA_VARIABLE)}) {
-            if (one != null && !one.isBlank()) {
-                return one.strip();
+    public static String ofWorker(String url, Map<String, String> environment, Logger logger) {
+        String given = url == null ? "" : url.strip();
+        if (given.isEmpty() || given.equals(WORKER_DEFAULT)) {
+            for (String variable : List.of(URL_VARIABLE, KAFKA_VARIABLE)) {
+                String told = environment.getOrDefault(variable, "").strip();
+                if (!told.isEmpty()) {
+                    if (!given.isEmpty() && !given.equals(told)) {
+                        logger.info(
+                                "{} in the program is the documentation's example: the address is that of {}",
+                                given,
+                                variable);
+                    }
+                    return told;
+                }
             }
         }
-        return WORKER_DEFAULT;
+        return given.isEmpty() ? WORKER_DEFAULT : given;
     }
 
     /**
