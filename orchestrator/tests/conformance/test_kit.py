@@ -12,7 +12,16 @@ from orchestrator.cli.conformance.play import Cell, Column, play_all
 from orchestrator.cli.conformance.scenarios import SCENARIOS
 from tests.conformance.workers import CHECKOUT, WORKERS
 
-QUICK = ("success", "error-and-retry", "no-more-retries", "non-retryable", "cancellation", "unknown-fields", "drain")
+QUICK = (
+    "success",
+    "error-and-retry",
+    "no-more-retries",
+    "non-retryable",
+    "cancellation",
+    "unknown-fields",
+    "drain",
+    "mixed-workers",
+)
 PAGE = CHECKOUT / "protocol" / "conformance.md"
 
 BROKEN = """

@@ -69,4 +69,5 @@ for (const action of chosen) {
   if (handler === undefined) throw new RangeError(`no handler is called ${action}`);
   worker.register(action, handler);
 }
-await worker.start();
+// A group of its own, as the contract's examples have it: jobs are done once all the same.
+await worker.start(undefined, `group-${process.pid}`);

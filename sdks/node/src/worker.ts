@@ -120,9 +120,9 @@ export class Worker {
    * `kafka://host:port` are Kafka brokers. `kafka:9092` as an argument gives way to the variables, `kafka://kafka:9092`
    * does not.
    *
-   * `group`: a name for this fleet of workers, shown to people. It is announced and nothing else: over Kafka the
-   * workers of an action are one consumer group, `workflow-worker.<action>`, whatever they are called here, so that a
-   * job is not done twice.
+   * `group`: a name for this fleet of workers, for people. Over Kafka its heartbeats tell it, and nothing else comes of
+   * it: the workers of an action are one consumer group, `workflow-worker.<action>`, whatever they are called here, so
+   * that a job is not done twice. Over HTTP the orchestrator gives each job to one worker anyway.
    *
    * SIGTERM or SIGINT (Ctrl-C), `stop()`, or a word from the orchestrator make the worker finish what it has in hand
    * and leave; a second signal makes it give everything back and leave at once. Handlers that still run then would keep

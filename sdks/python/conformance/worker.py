@@ -72,4 +72,5 @@ HANDLERS = {"echo": echo, "fail": fail, "die": die, "wait": wait, "progress": pr
 for action in os.environ.get("CONFORMANCE_ACTIONS", ",".join(HANDLERS)).split(","):
     worker.register(action, HANDLERS[action])
 if __name__ == "__main__":
-    worker.start()
+    # A group of its own, as the contract's examples have it: jobs are done once all the same.
+    worker.start(None, f"group-{os.getpid()}")

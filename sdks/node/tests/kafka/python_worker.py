@@ -16,4 +16,4 @@ async def do(payload: Any, context: Context) -> Any:
     return payload
 
 
-worker.start()
+worker.start(None, "workflow-workers-python")

@@ -14,9 +14,9 @@ export function fresh(name: string): string {
   return `${name}-${randomUUID().slice(0, 8)}`;
 }
 
-/** Workers that run for the length of a play; they must leave in good order. */
+/** Workers that run for the length of a play; they must leave in good order. Each says that it is of another group. */
 export async function working(workers: readonly Worker[], play: () => Promise<void>): Promise<void> {
-  const running = workers.map((worker) => worker.run(servers));
+  const running = workers.map((worker) => worker.run(servers, fresh("workflow-workers")));
   for (const one of running) one.catch(() => undefined);
   try {
     await play();

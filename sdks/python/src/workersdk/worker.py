@@ -135,9 +135,9 @@ class Worker:
         `host1:port,host2:port` or `kafka://host:port` are Kafka brokers. `kafka:9092` as an argument gives way to the
         variables, `kafka://kafka:9092` does not.
 
-        `group`: a name for this fleet of workers, shown to people. It is announced and nothing else: over Kafka the
-        workers of an action are one consumer group, `workflow-worker.<action>`, whatever they are called here, so that
-        a job is not done twice.
+        `group`: a name for this fleet of workers, for people. Over Kafka its heartbeats tell it, and nothing else comes
+        of it: the workers of an action are one consumer group, `workflow-worker.<action>`, whatever they are called
+        here, so that a job is not done twice. Over HTTP the orchestrator gives each job to one worker anyway.
 
         SIGTERM or SIGINT (Ctrl-C), `stop()` from another thread, or a word from the orchestrator make the worker finish
         what it has in hand and return; a second signal makes it give everything back and return at once.

@@ -283,7 +283,7 @@ def redelivery(play: Play) -> None:
 
 
 def mixed_workers(play: Play) -> None:
-    """All workers that are there have the same action: each job is executed by exactly one of them."""
+    """All workers that are there have the same action, and no group in common: each job is executed by exactly one."""
     commands = list(play.others.values()) if len(play.others) > 1 else [play.command] * 2
     site = play.site
     for command in commands:

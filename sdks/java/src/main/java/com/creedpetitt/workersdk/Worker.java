@@ -169,8 +169,9 @@ public final class Worker {
      * @param url {@code http://host:port} or {@code https://host:port} is the orchestrator itself; {@code host:port},
      *     {@code host1:port,host2:port} or {@code kafka://host:port} are Kafka brokers; null for what the environment says.
      *     {@code kafka:9092} gives way to the environment, {@code kafka://kafka:9092} does not
-     * @param group a name for this fleet of workers, shown to people. It is announced and nothing else: over Kafka the
-     *     workers of an action are one consumer group, whatever they are called here, so that a job is not done twice
+     * @param group a name for this fleet of workers, for people. Over Kafka its heartbeats tell it, and nothing else comes
+     *     of it: the workers of an action are one consumer group, whatever they are called here, so that a job is not done
+     *     twice. Over HTTP the orchestrator gives each job to one worker anyway
      * @throws InvalidUrlException the address cannot be read
      * @throws SettingException a setting cannot be used
      * @throws RegistrationException the orchestrator refuses this worker

@@ -1,12 +1,13 @@
 package com.creedpetitt.workersdk;
 
 import java.time.Duration;
+import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 
-/** A worker that runs until the block ends; it must then leave in good order. */
+/** A worker that runs until the block ends; it must then leave in good order. Each says that it is of another group. */
 public final class Running implements AutoCloseable {
     private static final Duration WAIT_MAX = Duration.ofSeconds(30);
 
@@ -20,7 +21,7 @@ public final class Running implements AutoCloseable {
         this.worker = worker;
         thread = new Thread(() -> {
             try {
-                worker.start(url);
+                worker.start(url, "workflow-workers-" + UUID.randomUUID());
                 wasInterrupted = Thread.currentThread().isInterrupted();
                 end.complete(null);
             } catch (Throwable error) {

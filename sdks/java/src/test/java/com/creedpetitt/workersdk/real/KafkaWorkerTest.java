@@ -129,7 +129,7 @@ class KafkaWorkerTest {
                 + "worker.register('" + action("both")
                 + "', lambda payload, context: {'worker': 'python', 'attempt': context.attempt})\n"
                 + "worker.register('" + action("python") + "', lambda payload: payload)\n"
-                + "worker.start()\n";
+                + "worker.start(None, 'workflow-workers-python')\n";
         Map<String, AtomicInteger> executions = new ConcurrentHashMap<>();
         Worker worker = quick().concurrency(4)
                 .build()
