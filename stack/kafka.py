@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import subprocess
 import tempfile
@@ -90,8 +91,9 @@ class Kafka(Daemon):
     @property
     def jvm(self) -> tuple[str, ...]:
         """The options of Java. An archive that does not fit this Java is ignored by it."""
+        options = (*JVM, *os.environ.get("KAFKA_JVM", "").split())
         archive = self._libs.archive
-        return (*JVM, f"-XX:SharedArchiveFile={archive}", "-Xlog:disable") if archive.exists() else JVM
+        return (*options, f"-XX:SharedArchiveFile={archive}", "-Xlog:disable") if archive.exists() else options
 
     @property
     def _data(self) -> Path:

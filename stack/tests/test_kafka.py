@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from stack.daemon import wait_for
 from stack.kafka import Kafka
 from stack.kafka_wire import Metadata
@@ -20,3 +24,10 @@ def test_a_topic_survives_a_crash(kafka: Kafka) -> None:
     kafka.kill()
     kafka.start()
     assert wait_for(lambda: partitions(kafka, "work") == 12, SECONDS_MAX)
+
+
+def test_further_options_of_java_come_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_JVM", "-Xmx512m -XX:TieredStopAtLevel=1")
+    options = Kafka(tmp_path, 1).jvm
+    assert options.index("-Xmx512m") > options.index("-Xmx384m")
+    assert "-XX:TieredStopAtLevel=1" in options
