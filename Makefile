@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help all java node python demo server stop setup test check fmt docs bench bench-distributed chaos conformance mix clean \
-	stack stack-down stack-status stack-install $(SUITES)
+	stack stack-down stack-status stack-install
 MAKEFLAGS += --no-print-directory
 
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11 python
@@ -56,11 +56,15 @@ JAVA_EXAMPLES := examples/java/target/.ready
 
 # Suites of tests, the longest first. Folders of orchestrator/tests that wait more than they compute are suites of their own.
 PARTS := broker ports process chaos
+CHECKS := $(addprefix check-,orchestrator java bench examples python node stack)
 SUITES := $(PARTS:%=test-%) test-orchestrator test-python test-node test-java test-stack
-# So many at a time: they wait for the real parts most of the time, and for a processor when there are too many.
+.PHONY: $(CHECKS) $(SUITES)
+# So many at a time: suites wait for the real parts most of the time, and for a processor when there are too many.
 JOBS ?= $(if $(SYNC),3,1)
 # What each says is kept until it ends; a make before 4.0 cannot do that.
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+# Brokers of tests live for minutes: what they do is compiled once, and quickly.
+$(SUITES): export KAFKA_JVM := -XX:TieredStopAtLevel=1
 # $(call suite,name,folder,command): run it, say how that went, and note it for the end of `make test`.
 suite = echo "== tests of $(1)"; cd $(2) || exit; began=$$(date +%s); $(3); code=$$?; [ $$code = 0 ] && how=passed || how=FAILED; \
 	echo "tests of $(1) $$how after $$(($$(date +%s) - began)) s" | tee -a $(or $(TOLD),/dev/null); exit $$code
@@ -118,7 +122,7 @@ test-orchestrator: $(DEV_ENV) $(NODE_EXAMPLES) $(JAVA_EXAMPLES) stack-install
 test-python: $(SDK_ENV) stack-install
 	@$(call suite,sdks/python,sdks/python,.venv/bin/python -m pytest -q -rR)
 
-test-node: $(NODE_ENV) $(DEV_ENV) stack-install
+test-node: $(NODE_EXAMPLES) $(DEV_ENV) stack-install
 	@$(call suite,sdks/node,sdks/node,$(NODE_RUN) npm run -s test)
 
 test-java: $(JAVA_CHECKED) $(DEV_ENV) stack-install
@@ -127,19 +131,34 @@ test-java: $(JAVA_CHECKED) $(DEV_ENV) stack-install
 test-stack: $(DEV_ENV) stack-install
 	@$(call suite,stack,stack,$(BIN)/python -m pytest -q -rR)
 
-check: setup $(JAVA_CHECKED) $(NODE_EXAMPLES) $(JAVA_EXAMPLES) ## Format, lint, types and layers
-	@echo "== check sdks/python"
-	@cd sdks/python && .venv/bin/ruff format --check -q . && .venv/bin/ruff check -q . && .venv/bin/mypy
-	@echo "== check sdks/node"
-	@cd sdks/node && $(NODE_RUN) npm run -s check
-	@echo "== check examples"
-	@cd examples/python && $(SDK_BIN)/ruff format --check -q . && $(SDK_BIN)/ruff check -q . && $(SDK_BIN)/mypy --config-file= --strict $(PYTHON_CHECKED)
-	@cd sdks/node && $(NODE_RUN) npx biome ci --colors=off --error-on-warnings --config-path=. $(NODE_CHECKED)
+check: setup ## Format, lint, types and layers
+	@$(MAKE) --keep-going --jobs=$(JOBS) $(SYNC) $(CHECKS)
+
+check-orchestrator: $(DEV_ENV)
 	@echo "== check orchestrator"
 	@cd orchestrator && .venv/bin/ruff format --check -q . && .venv/bin/ruff check -q . && .venv/bin/mypy
 	@cd orchestrator && .venv/bin/lint-imports --no-cache
+
+check-java: $(JAVA_CHECKED)
+
+check-examples: $(SDK_ENV) $(NODE_EXAMPLES) $(JAVA_EXAMPLES)
+	@echo "== check examples"
+	@cd examples/python && $(SDK_BIN)/ruff format --check -q . && $(SDK_BIN)/ruff check -q . && $(SDK_BIN)/mypy --config-file= --strict $(PYTHON_CHECKED)
+	@cd sdks/node && $(NODE_RUN) npx biome ci --colors=off --error-on-warnings --config-path=. $(NODE_CHECKED)
+
+check-bench: $(DEV_ENV)
 	@echo "== check bench"
 	@cd bench && $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && MYPYPATH=.. $(BIN)/mypy --strict .
+
+check-python: $(SDK_ENV)
+	@echo "== check sdks/python"
+	@cd sdks/python && .venv/bin/ruff format --check -q . && .venv/bin/ruff check -q . && .venv/bin/mypy
+
+check-node: $(NODE_EXAMPLES)
+	@echo "== check sdks/node"
+	@cd sdks/node && $(NODE_RUN) npm run -s check
+
+check-stack: $(DEV_ENV)
 	@echo "== check stack"
 	@cd stack && $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && $(BIN)/mypy
 
@@ -208,7 +227,8 @@ $(JAVA_TOOLS): | $(RUN_ENV)
 	@$(STACK_RUN) install-java
 	@mkdir -p $(@D) && touch $@
 
-$(JAVA_CHECKED): $(JAVA_SOURCES) | $(JAVA_TOOLS)
+# Not beside the examples, which are built in the same folder.
+$(JAVA_CHECKED): $(JAVA_SOURCES) | $(JAVA_EXAMPLES)
 	@echo "== check sdks/java"
 	@cd sdks/java && $(MVN) spotless:check test-compile && touch target/.checked
 
