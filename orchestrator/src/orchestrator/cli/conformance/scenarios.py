@@ -73,7 +73,11 @@ def attempts(run: dict[str, Any]) -> list[dict[str, Any]]:
 def begins(play: Play, run_ids: Sequence[str], seconds: float = SOON_SECONDS) -> None:
     """Wait until handlers have begun with all of these runs."""
     site = play.site
-    site.until(lambda: len({one.job_id for one in site.begun(run_ids)}) == len(run_ids), "the begin of a job", seconds)
+
+    def have_begun() -> bool:
+        return len({one.job_id for one in site.begun(run_ids)}) == len(run_ids)
+
+    site.until(have_begun, "the begin of a job", seconds, by_workers=True)
 
 
 # --- the scenarios -----------------------------------------------------------------------------------------------

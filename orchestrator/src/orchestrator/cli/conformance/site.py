@@ -105,17 +105,24 @@ class Site:
         begun = (entry for entry in self.journal() if entry.what == "begin")
         return [entry for entry in begun if entry.job_id.rpartition(":")[0] in wanted]
 
-    def until(self, holds: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    def until(
+        self, holds: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS, *, by_workers: bool = False
+    ) -> None:
         """Wait until something holds.
 
         Raises:
-            Failed: it does not in time.
+            Failed: it does not in time, or no worker lives any more and only workers can bring it about.
         """
         end = time.monotonic() + seconds
-        while not holds():
-            if time.monotonic() > end:
+        while True:
+            # Asked for first: the last of them may just have done it.
+            is_deserted = by_workers and all(process.exit_code is not None for process in self._processes)
+            if holds():
+                return
+            if is_deserted or time.monotonic() > end:
                 words = "".join(f"\n      | {line}" for line in self._last_words().splitlines())
-                raise Failed(f"{what}: not within {seconds:g} s{words}")
+                reason = "every worker has ended" if is_deserted else f"not within {seconds:g} s"
+                raise Failed(f"{what}: {reason}{words}")
             pause()
 
     def _last_words(self) -> str:
