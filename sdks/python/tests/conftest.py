@@ -1,4 +1,4 @@
-"""Coroutine tests, each in a loop of its own, without a plugin."""
+"""Coroutine tests, each in a loop of its own, without a plugin; and patience with a real broker."""
 
 from __future__ import annotations
 
@@ -7,12 +7,24 @@ import inspect
 
 import pytest
 
+KAFKA_TIMEOUT_S = 90
+"""How long a test of the real broker may take where it says nothing itself."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run a test of the real broker again before it counts as failed: a machine that stalls can fail it."""
     for item in items:
         if "kafka" in item.path.parts:
             item.add_marker(pytest.mark.flaky(reruns=2))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(KAFKA_TIMEOUT_S))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say why tests were run again."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.section(f"RERUN {report.nodeid}")
+        terminalreporter.line(report.longreprtext)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -20,7 +20,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from workersdk import Worker
 
-WAIT_FOR_S = 15.0
+WAIT_FOR_S = 30.0
 PARTITIONS = {"jobs": 4, "own": 2, "results": 4, "heartbeats": 1, "control": 1}
 
 

@@ -7,8 +7,6 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.kafka.stage import Child, Stage
 from tests.test_start import CONTRACT
 
@@ -89,7 +87,6 @@ async def poisoned(stage: Stage) -> None:
     assert [stage.counts()[job] for job in [*behind, after]] == [1] * 21
 
 
-@pytest.mark.timeout(40)
 async def test_two_thousand_jobs_while_workers_come_and_are_killed(stage: Stage) -> None:
     """Four actions, overlapping handlers. Missing, or done twice, are only jobs that the killed worker had."""
     a, b, c, d = (stage.action(name) for name in "abcd")

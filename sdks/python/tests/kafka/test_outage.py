@@ -24,7 +24,6 @@ def broker(tmp_path: Path) -> Iterator[Any]:
     broker.stop()
 
 
-@pytest.mark.timeout(60)
 async def test_a_broker_that_comes_late_and_restarts(
     broker: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
