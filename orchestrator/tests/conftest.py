@@ -10,8 +10,8 @@ import pytest
 
 pytest_plugins = ["tests.real"]
 
-REAL: Final = frozenset({"broker", "chaos", "cli", "conformance", "examples", "mix", "ports", "process"})
-"""Folders whose tests start processes, brokers or databases: a machine that stalls can fail them."""
+REAL: Final = frozenset({"api", "broker", "chaos", "cli", "conformance", "examples", "mix", "ports", "process"})
+"""Folders whose tests start processes, brokers or databases, or go by the clock: a machine that stalls fails them."""
 RERUNS: Final = 2
 """How often such a test is run again before it counts as failed. Each that was is listed at the end: look at it."""
 SECONDS: Final = 150

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-WAIT_FOR_S = 8.0
+WAIT_FOR_S = 20.0
 
 
 def problem(status: int, code: str, title: str, detail: str = "") -> web.Response:

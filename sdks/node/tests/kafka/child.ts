@@ -7,7 +7,7 @@ const worker = new Worker({
   workerId: `w-child-${process.pid}`,
   concurrency: Number(process.env.CONCURRENCY ?? 8),
   lease: process.env.LEASE ?? 30,
-  kafka: { "session.timeout.ms": 6_000, "heartbeat.interval.ms": 300 },
+  kafka: { "session.timeout.ms": Number(process.env.SESSION_MS ?? 6_000), "heartbeat.interval.ms": 300 },
 });
 for (const action of process.argv.slice(2)) {
   worker.register(action, async (payload: string, { jobId, attempt }) => {

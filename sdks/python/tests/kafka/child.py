@@ -23,7 +23,7 @@ worker = Worker(
     worker_id=f"w-child-{os.getpid()}",
     concurrency=int(os.environ.get("CONCURRENCY", "8")),
     drain_timeout=float(os.environ.get("DRAIN_TIMEOUT", "10")),
-    kafka={"session.timeout.ms": 6_000, "heartbeat.interval.ms": 300},
+    kafka={"session.timeout.ms": int(os.environ.get("SESSION_MS", "6000")), "heartbeat.interval.ms": 300},
 )
 for action in sys.argv[1:]:
     worker.register(action, do)

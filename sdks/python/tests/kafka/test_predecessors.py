@@ -15,9 +15,10 @@ from workersdk import Worker
 from workersdk.kafka import predecessors
 from workersdk.kafka.predecessors import has_died
 
+SESSION_MS = 10_000
 SOON_S = 7.0
-"""Less than a dead member's session, for which a group waits that it stops; more than a loaded machine stalls."""
-KAFKA = {"session.timeout.ms": 9_000, "heartbeat.interval.ms": 300}
+"""Less than the session of the dead one, for which a group waits that it stops; more than a loaded machine stalls."""
+KAFKA = {"session.timeout.ms": SESSION_MS, "heartbeat.interval.ms": 300}
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ async def test_the_others_go_on_while_a_killed_worker_is_started_again(
     act = stage.action("act")
     survivor = Worker(worker_id="survivor", kafka=KAFKA)
     survivor.register(act, lambda payload: payload)
-    child = await stage.child(act)
+    child = await stage.child(act, SESSION_MS=str(SESSION_MS))
 
     def is_done(job: str) -> bool:
         return job in stage.counts()
