@@ -54,10 +54,10 @@ NODE_CHECKED := $(patsubst %,../../%,$(filter-out %/hello.ts,$(wildcard examples
 NODE_EXAMPLES := examples/node/dist/.ready
 JAVA_EXAMPLES := examples/java/target/.ready
 
-# Suites of tests, the longest first. Folders of orchestrator/tests that wait more than they compute are suites of their own.
-PARTS := broker ports process chaos
+# Folders of orchestrator/tests that are suites of their own, for they wait more than they compute; and all suites, the longest first.
+PARTS := broker ports chaos process
 CHECKS := $(addprefix check-,orchestrator java bench examples python node stack)
-SUITES := $(PARTS:%=test-%) test-orchestrator test-python test-node test-java test-stack
+SUITES := $(addprefix test-,broker orchestrator ports chaos python node java process stack)
 .PHONY: $(CHECKS) $(SUITES)
 # So many at a time: suites wait for the real parts most of the time, and for a processor when there are too many.
 JOBS ?= $(if $(SYNC),3,1)
