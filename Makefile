@@ -178,10 +178,10 @@ docs: $(DEV_ENV) ## Write the pages that are made from the source
 	@cd orchestrator && .venv/bin/python -m tests.engine.state_diagram
 	@cd orchestrator && .venv/bin/python -m tests.architecture.protocol_files
 
-bench: $(DEV_ENV) ## Measure: ARGS="--help" says what
-	@cd orchestrator && $(UV) run --frozen -q python ../bench/run.py $(ARGS)
+bench: $(DEV_ENV) $(NODE_EXAMPLES) $(JAVA_EXAMPLES) ## Measure: ARGS="--help" says what
+	@cd orchestrator && PYTHONPATH="$(CURDIR)" $(UV) run --frozen -q python ../bench/run.py $(ARGS)
 
-bench-distributed: $(DEV_ENV) ## The same with Kafka, PostgreSQL and Redis: ARGS="--only throughput"
+bench-distributed: $(DEV_ENV) $(NODE_EXAMPLES) $(JAVA_EXAMPLES) ## The same with Kafka, PostgreSQL and Redis: ARGS="--only throughput"
 	@cd orchestrator && PYTHONPATH="$(CURDIR)" $(UV) run --frozen -q python ../bench/distributed.py $(ARGS)
 
 chaos: $(DEV_ENV) stack-install ## Play the crash table: kill, freeze and fail every part; ARGS="--list", "--only NAME --jobs 2"

@@ -15,9 +15,21 @@ from pathlib import Path
 
 import bare
 from cost import children_cpu
-from installation import HERE, Installation, Services, installation, services
+from installation import HERE, Installation, Services, installation, services, without_worker
 from load import Load
-from run import HOST, PAYLOAD, STEPS, define
+from run import (
+    HOST,
+    IN_FLIGHT_OF_SDKS,
+    PAYLOAD,
+    RUNS_OF_SDKS,
+    SDKS_HEADER,
+    STEPS,
+    WARM_RUNS_OF_SDKS,
+    define,
+    sdk_row,
+)
+
+from stack.examples import LANGUAGES
 
 WARM = ((1_000, 20_000), (100, 2_000))
 """Runs in flight, and how many, before anything is measured. The broker's compiler works through the first hundred
@@ -122,6 +134,20 @@ def replicas(folder: Path, rounds: int) -> None:
                 print(f"{servers:9,} | {measure(at, 1_000, 15_000).row()}", flush=True)
 
 
+def sdks(folder: Path, rounds: int) -> None:
+    """One worker of each SDK after the other, over Kafka."""
+    print(f"\n## Workers of each SDK over Kafka: {IN_FLIGHT_OF_SDKS:,} runs in flight\n\n{SDKS_HEADER}")
+    with without_worker(folder) as at:
+        asyncio.run(define(at.ports[0], "bench", STEPS))
+        for _ in range(rounds):
+            for language in LANGUAGES:
+                with at.worker(language, STEPS):
+                    measure(at, IN_FLIGHT_OF_SDKS, WARM_RUNS_OF_SDKS)
+                    figures = measure(at, IN_FLIGHT_OF_SDKS, RUNS_OF_SDKS)
+                    memory = at.memory()["worker"]
+                    print(sdk_row(language, figures.steps_per_s, figures.cpu["worker"], memory), flush=True)
+
+
 def floor(folder: Path, rounds: int) -> None:
     """The same way with nothing around it, for a comparison on the same machine; see `bare.py`."""
     print("\n## The floor: Kafka and PostgreSQL alone\n\nin flight | " + HEADER)
@@ -154,6 +180,7 @@ PARTS: dict[str, Callable[[Path, int], None]] = {
     "latency": latency,
     "footprint": footprint,
     "replicas": replicas,
+    "sdks": sdks,
     "floor": floor,
 }
 

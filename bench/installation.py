@@ -18,7 +18,8 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from cost import cpu_of, own_cpu, shared_memory_of
-from run import until_ready
+from run import until_connected, until_ready
+from workers import command as worker_command
 
 from stack import kafka, packages, processes
 from stack.kafka import Kafka
@@ -57,12 +58,23 @@ class Counts:
 class Installation:
     """All processes, by what they are."""
 
-    parts: Mapping[str, list[int]]
+    folder: Path
+    parts: dict[str, list[int]]
     """The main process of each: server, worker, kafka, postgres, redis."""
     ports: list[int]
     """Where the servers listen."""
     kafka: Kafka
     postgres: Postgres
+
+    @contextlib.contextmanager
+    def worker(self, language: str, actions: int) -> Iterator[None]:
+        """Start a worker over Kafka, see it connected, and stop it when the block ends."""
+        command = worker_command(language, self.kafka.url, actions)
+        with _process(command, self.folder / "worker.log", {}) as worker:
+            asyncio.run(until_connected(self.ports[0], worker))
+            self.parts["worker"] = [worker.pid]
+            yield
+        self.parts["worker"] = []
 
     def cpu(self) -> dict[str, float]:
         """Give the CPU seconds spent so far, by part; the client is this process."""
@@ -121,7 +133,14 @@ def services(folder: Path) -> Iterator[Services]:
 
 @contextlib.contextmanager
 def installation(folder: Path, *, actions: int, servers: int = 1, partitions: int = 12) -> Iterator[Installation]:
-    """Start everything, and stop it when the block ends."""
+    """Start everything, with a worker, and stop it when the block ends."""
+    with without_worker(folder, servers=servers, partitions=partitions) as at, at.worker("python", actions):
+        yield at
+
+
+@contextlib.contextmanager
+def without_worker(folder: Path, *, servers: int = 1, partitions: int = 12) -> Iterator[Installation]:
+    """Start everything but a worker, and stop it when the block ends."""
     packages.install()
     kafka.install()
     ports = {name: free_port() for name in ("KAFKA_PORT", "POSTGRES_PORT", "REDIS_PORT", "PORT")}
@@ -142,11 +161,9 @@ def installation(folder: Path, *, actions: int, servers: int = 1, partitions: in
             except RuntimeError as error:
                 raise RuntimeError(f"{error}\n{(folder / f'server-{port}.log').read_text()}") from error
             pids["server"].append(server.pid)
-        worker = [sys.executable, str(HERE / "worker.py"), broker.url, str(actions)]
-        pids["worker"].append(running.enter_context(_process(worker, folder / "worker.log", {})).pid)
         for service in (broker, database, cache):
             pids[service.name] = [] if service.pid is None else [service.pid]
-        yield Installation(pids, places, broker, database)
+        yield Installation(folder, pids, places, broker, database)
 
 
 @contextlib.contextmanager

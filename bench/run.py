@@ -21,12 +21,16 @@ from pathlib import Path
 from cost import cpu_of, own_cpu, rss_of
 from fill import fill
 from load import Connection, Load
+from workers import command
+
+from stack.examples import LANGUAGES
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
 PAYLOAD = "x" * 100
 STEPS = 5
-PARTS = ("throughput", "latency", "steps", "stored")
+STOP_SECONDS_MAX = 30
+PARTS = ("throughput", "latency", "steps", "stored", "sdks")
 
 
 @dataclass
@@ -48,28 +52,44 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(folder: Path, actions: int = STEPS) -> Iterator[Site]:
+def site(folder: Path) -> Iterator[Site]:
     """Start a server on a data folder, and a worker; stop both when the block ends."""
+    with serving(folder) as (port, server), working(port) as worker:
+        yield Site(folder, port, server, worker)
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Start a server on a data folder; stop it when the block ends. Give its port, and its process."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
     command = [sys.executable, "-m", "orchestrator", "server", "--port", str(port), "--data", str(folder)]
-    server = subprocess.Popen([*command, "--log-level", "warning"], stdout=subprocess.DEVNULL)
-    worker = None
-    try:
+    with stopped_at_the_end(
+        subprocess.Popen([*command, "--log-level", "warning"], stdout=subprocess.DEVNULL)
+    ) as server:
         asyncio.run(until_ready(port, server))
-        url = f"http://{HOST}:{port}"
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        worker = subprocess.Popen(
-            [sys.executable, str(HERE / "worker.py"), url, str(actions)], env=environment, stderr=subprocess.DEVNULL
-        )
-        asyncio.run(_until_connected(port))
-        yield Site(folder, port, server, worker)
+        yield port, server
+
+
+@contextlib.contextmanager
+def working(port: int, language: str = "python") -> Iterator[subprocess.Popen[bytes]]:
+    """Start a worker of a server; stop it when the block ends."""
+    words = command(language, f"http://{HOST}:{port}", STEPS)
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with stopped_at_the_end(subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL)) as worker:
+        asyncio.run(until_connected(port, worker))
+        yield worker
+
+
+@contextlib.contextmanager
+def stopped_at_the_end(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Stop a process when the block ends."""
+    try:
+        yield process
     finally:
-        for process in (worker, server):
-            if process is not None:
-                process.send_signal(signal.SIGTERM)
-                process.wait(30)
+        process.send_signal(signal.SIGTERM)
+        process.wait(STOP_SECONDS_MAX)
 
 
 async def until_ready(port: int, server: subprocess.Popen[bytes]) -> None:
@@ -85,12 +105,13 @@ async def until_ready(port: int, server: subprocess.Popen[bytes]) -> None:
         await asyncio.sleep(0.02)
 
 
-async def _until_connected(port: int) -> None:
+async def until_connected(port: int, worker: subprocess.Popen[bytes]) -> None:
+    """Wait until a server has a worker."""
     deadline = time.monotonic() + 30
     connection = Connection(HOST, port)
-    while json.loads((await connection.request("GET", "/workers"))[1]) == []:
-        if time.monotonic() > deadline:
-            raise RuntimeError("the worker did not connect")
+    while all(one["status"] != "CONNECTED" for one in json.loads((await connection.request("GET", "/workers"))[1])):
+        if worker.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the worker did not connect: {worker.poll()}")
         await asyncio.sleep(0.02)
 
 
@@ -122,6 +143,11 @@ class Figures:
         )
 
 
+IN_FLIGHT_OF_SDKS = 1_000
+WARM_RUNS_OF_SDKS = 8_000
+"""Before a worker is measured: forty thousand jobs, by which compilers of its runtime have seen what matters."""
+RUNS_OF_SDKS = 10_000
+SDKS_HEADER = "SDK      | jobs/s   | CPU ms/job | jobs/CPU second | RSS MiB"
 HEADER = "steps/s  | CPU-s/1k | server | worker | client | p50 ms | p99 ms"
 
 
@@ -172,6 +198,25 @@ def steps_per_run(folder: Path, rounds: int) -> None:
                 print(f"{steps:5,} | {figures.row()}", flush=True)
 
 
+def sdks(folder: Path, rounds: int) -> None:
+    """One worker of each SDK after the other, on the same server."""
+    print(f"\n## Workers of each SDK: {IN_FLIGHT_OF_SDKS:,} runs in flight\n\n{SDKS_HEADER}")
+    with serving(folder) as (port, server):
+        asyncio.run(define(port, "bench", STEPS))
+        for _ in range(rounds):
+            for language in LANGUAGES:
+                with working(port, language) as worker:
+                    at = Site(folder, port, server, worker)
+                    measure(at, "bench", STEPS, IN_FLIGHT_OF_SDKS, WARM_RUNS_OF_SDKS)
+                    figures = measure(at, "bench", STEPS, IN_FLIGHT_OF_SDKS, RUNS_OF_SDKS)
+                    print(sdk_row(language, figures.steps_per_s, figures.cpu[1], rss_of(worker.pid)), flush=True)
+
+
+def sdk_row(language: str, steps_per_s: float, cpu: float, rss: float) -> str:
+    """Write a table row; `cpu` is the worker's milliseconds for a job, `rss` its MiB."""
+    return f"{language:8} | {steps_per_s:8,.0f} | {cpu:10.4f} | {1_000 / cpu:14,.0f} | {rss:7,.0f}"
+
+
 async def list_p95(port: int) -> float:
     """Read the run list in every way a person does; gives the p95 in milliseconds."""
     connection = Connection(HOST, port)
@@ -215,7 +260,7 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append", help="run this part only; may be repeated")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each kind")
     arguments = parser.parse_args()
-    parts = {"throughput": throughput, "latency": latency, "steps": steps_per_run, "stored": stored}
+    parts = {"throughput": throughput, "latency": latency, "steps": steps_per_run, "stored": stored, "sdks": sdks}
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
     for name in arguments.only or PARTS:
         folder = Path(tempfile.mkdtemp(prefix="orchestrator-bench-", dir=HERE))

@@ -25,6 +25,28 @@ JAVA_MAINS = {
 }
 
 
+def node() -> str:
+    """Give the program that runs JavaScript. Raises NotInstalled."""
+    found = str(OWN_NODE) if OWN_NODE.exists() else shutil.which("node")
+    if found is None:
+        raise NotInstalled("Node.js is not installed: make node")
+    return found
+
+
+def java() -> str:
+    """Give the program that runs classes. Raises NotInstalled."""
+    found = shutil.which("java")
+    if found is None:
+        raise NotInstalled("Java is not installed: make java")
+    return found
+
+
+def sdk_for_java() -> str:
+    """Give the class path of the SDK and of what it needs, as `make java` has built it."""
+    target = CHECKOUT / "sdks" / "java" / "target"
+    return os.pathsep.join([str(target / "classes"), str(target / "lib" / "*")])
+
+
 def command(language: str, example: str) -> list[str]:
     """Give the command that starts an example. Raises NotInstalled when it is not built."""
     return {"python": _python, "node": _node, "java": _java}[language](example)
@@ -35,17 +57,16 @@ def _python(example: str) -> list[str]:
 
 
 def _node(example: str) -> list[str]:
-    node = str(OWN_NODE) if OWN_NODE.exists() else shutil.which("node")
     script = FOLDER / "node" / "dist" / f"{example}.js"
-    if node is None or not script.exists():
+    if not script.exists():
         raise NotInstalled("the workers of examples/node are not built: make node")
-    return [node, str(script)]
+    return [node(), str(script)]
 
 
 def _java(example: str) -> list[str]:
-    java = shutil.which("java")
-    classes, sdk = FOLDER / "java" / "target" / "classes", CHECKOUT / "sdks" / "java" / "target"
-    if java is None or not (classes / f"{JAVA_MAINS[example]}.class").exists() or not (sdk / "lib").is_dir():
+    classes, main = FOLDER / "java" / "target" / "classes", JAVA_MAINS[example]
+    if not (classes / f"{main}.class").exists():
         raise NotInstalled("the workers of examples/java are not built: make java")
-    path = os.pathsep.join([str(classes), str(sdk / "classes"), str(sdk / "lib" / "*")])
-    return [java, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx128m", "-cp", path, JAVA_MAINS[example]]
+    # Small and quick to start, as workers that do much need not be.
+    flags = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx128m"]
+    return [java(), *flags, "-cp", os.pathsep.join([str(classes), sdk_for_java()]), main]
