@@ -3,8 +3,8 @@
 Rule 1: the pill has its bounded attempts, each in one process, and one dead letter.
 Rule 2: a neighbour's job is lost with it once at most, and never without a death.
 Rule 3: what was lost begins again within its lease and `MARGIN_SECONDS` of the death, and a session of the group for
-        each death meanwhile: so long it stands still. No neighbour's step takes longer than that from its first attempt
-        to its end, its own work left out.
+        each pill that kills somebody meanwhile: so long a part of it stands still. No neighbour's step takes longer
+        than that from its first attempt to its end, its own work left out.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ MARGIN_SECONDS: Final = NOTICED_SECONDS + SPARE_SECONDS
 class Death:
     """A process that a pill has ended."""
 
+    pill: str
+    """The run."""
     at: float
     """Seconds since 1970."""
     lost: set[Execution]
@@ -50,7 +52,8 @@ class Patience:
 
     def limit(self, since: float, until: float) -> float:
         """Give the seconds that may go by, where so much time did."""
-        return self.alone + self.session * sum(since - self.session <= death.at <= until for death in self.deaths)
+        pills = {death.pill for death in self.deaths if since - self.session <= death.at <= until}
+        return self.alone + self.session * len(pills)
 
 
 @dataclass
@@ -81,7 +84,7 @@ def effects_of(kept: Kept, journal: Journal, losses_max: int, lease: float, sess
         journal: what the workers say.
         losses_max: how often a pill may be lost and is tried again.
         lease: seconds that a silent worker keeps its jobs.
-        session: seconds for which a death holds up the others; 0 where workers are in no group.
+        session: seconds for which a pill holds up the others; 0 where workers are in no group.
     """
     effects = Effects()
     pills = {run_id for run_id, run in kept.runs.items() if run.input["kind"] == kinds.POISON}
@@ -101,7 +104,8 @@ def _deaths(journal: Journal, pills: set[str]) -> Iterator[Death]:
         if swallowed:
             begun = {line.execution for line in life if line.word == "begin"}
             ended = {line.execution for line in life if line.word == "end"}
-            yield Death(swallowed[0].at, begun - ended - {swallowed[0].execution})
+            pill = swallowed[0].execution
+            yield Death(pill.run_id, swallowed[0].at, begun - ended - {pill})
 
 
 def _pill(run_id: str, kept: Kept, journal: Journal, losses_max: int) -> Iterator[str]:

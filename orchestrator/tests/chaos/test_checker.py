@@ -52,7 +52,7 @@ class World:
         self._folder = folder
         self._plans = Plans()
         self.session = SESSION
-        """What a death costs the workers of a group; 0 where there is none."""
+        """What a pill costs the workers of a group; 0 where there is none."""
         self.asked: dict[int, Asked] = {}
         self.records: list[Record] = []
         definitions = {}
@@ -380,12 +380,12 @@ def _neighbour_is_lost_without_a_death(world: World) -> None:
 
 
 def _neighbour_waits_too_long_for_its_next_attempt(world: World) -> None:
-    world.rewrite(6, ("begin", 5, 0, 2, 1.5 + LEASE + MARGIN_SECONDS + 4 * SESSION + 1))
+    world.rewrite(6, ("begin", 5, 0, 2, 1.5 + LEASE + MARGIN_SECONDS + SESSION + 1))
 
 
 def _neighbour_is_not_served(world: World) -> None:
     run = world.kept.runs["run-5"]
-    run.events[9] = events.StepCompleted(at(4 + LEASE + MARGIN_SECONDS + 4 * SESSION + 2), 1, 1)
+    run.events[9] = events.StepCompleted(at(4 + LEASE + MARGIN_SECONDS + SESSION + 2), 1, 1)
 
 
 POISONED: list[tuple[Callable[[World], None], str]] = [
@@ -408,10 +408,10 @@ def test_what_a_pill_does_beyond_its_right_is_noticed(
     assert [one for one in world.violations() if told in one]
 
 
-def test_a_death_holds_up_a_neighbour_for_a_session_of_its_group_and_where_there_is_none_for_nothing(
+def test_a_pill_holds_up_a_neighbour_for_one_session_of_its_group_and_where_there_is_none_for_nothing(
     world: World,
 ) -> None:
-    world.rewrite(6, ("begin", 5, 0, 2, 1.5 + LEASE + MARGIN_SECONDS + 4 * SESSION - 1))
+    world.rewrite(6, ("begin", 5, 0, 2, 1.5 + LEASE + MARGIN_SECONDS + SESSION - 1))
     told = "s after its worker had died"
     assert [one for one in world.violations() if told in one] == []
     world.session = 0

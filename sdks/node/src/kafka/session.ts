@@ -5,6 +5,7 @@
  *         once there are too many of them, so that an outage does not fill the memory.
  * Rule 2: results of one turn of the event loop go out together. After many of them those of the next few milliseconds do: a
  *         request costs more than what is in it. Their places are free meanwhile.
+ * Rule 3: a job that runs alone may end this process: it starts when no result is left in it that could be lost with it.
  */
 
 import { type AttemptName, attemptKey, type Job } from "../jobs.js";
@@ -216,8 +217,14 @@ export class KafkaSession extends Life {
       this.report(accepted.map((job) => outcomes.released(job)));
     } else if (accepted.length > 0) {
       this.#heartbeats.accepted();
-      this.execution.start(accepted);
+      if (accepted[0]?.isAlone === true) this.#startAlone(accepted).catch((error: unknown) => this.failed(error));
+      else this.execution.start(accepted);
     }
+  }
+
+  async #startAlone(jobs: readonly KafkaJob[]): Promise<void> {
+    await this.flush();
+    if (!this.over.signal.aborted) this.execution.start(jobs);
   }
 
   /** How many more jobs could start now: none while others wait for a place, or the worker leaves. */

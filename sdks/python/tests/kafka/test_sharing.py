@@ -102,6 +102,20 @@ async def test_a_suspect_runs_alone(stage: Stage) -> None:
     assert set(stage.counts().values()) == {1}
 
 
+async def test_what_has_finished_is_not_lost_with_a_suspect(stage: Stage) -> None:
+    act = stage.action("act")
+    child = await stage.child(act)
+    jobs = [stage.give(act, partition=0)]
+    await stage.result_of(jobs[0])
+    jobs += [stage.give(act, number, partition=0) for number in range(200)]
+    stage.give(act, "die", partition=0, attempt=2, alone=True)
+    stage.flush()
+    assert await child.ends() == 9
+    for job in jobs:
+        await stage.result_of(job)
+    assert set(stage.counts().values()) == {1}
+
+
 async def test_a_suspect_does_not_wait_for_the_long_job_of_a_full_worker(stage: Stage) -> None:
     """It cannot be alone beside a job that lasts: the worker leaves it to another one."""
     act, long = stage.action("act"), stage.action("long")

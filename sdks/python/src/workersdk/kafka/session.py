@@ -4,6 +4,7 @@ Rule 1: a place is given back when the result is written, not when it has arrive
         places once there are too many of them, so that an outage does not fill the memory.
 Rule 2: results of one turn of the event loop go out together. After many of them those of the next few milliseconds do:
         a request costs more than what is in it. Their places are free meanwhile.
+Rule 3: a job that runs alone may end this process: it starts when no result is left in it that could be lost with it.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class KafkaSession(Life):
         self._down_since: float | None = None
         self._is_told = False
         self._telling: asyncio.TimerHandle | None = None
+        self._starting: asyncio.Task[None] | None = None  # of a job that runs alone
         self._reader: Reader | None = None
         self._consumers: list[ActionConsumer] = []
         self._noisy = len(hello.actions)
@@ -204,7 +206,7 @@ class KafkaSession(Life):
             consumer.stop()
         if self._reader is not None:
             self._reader.stop()
-        for handle in (self._freeing, self._flushing):
+        for handle in (self._freeing, self._flushing, self._starting):
             if handle is not None:
                 handle.cancel()
         if self._telling is not None:
@@ -250,7 +252,14 @@ class KafkaSession(Life):
             self._report([outcomes.released(job) for job in accepted])
         elif accepted:
             self._heartbeats.accepted()
-            self._execution.start(accepted)
+            if accepted[0].is_alone:
+                self._starting = self._loop.create_task(self._start_alone(accepted))
+            else:
+                self._execution.start(accepted)
+
+    async def _start_alone(self, jobs: Sequence[KafkaJob]) -> None:
+        await self._flush()
+        self._execution.start(jobs)
 
     def _capacity(self) -> int:
         """Return how many more jobs could start now: none while others wait for a place, or the worker leaves."""

@@ -29,6 +29,8 @@ import org.slf4j.Logger;
  *
  * <p>Rule 2: results of one turn of the loop go out together. After many of them those of the next few milliseconds do: a
  * request costs more than what is in it. Their places are free meanwhile.
+ *
+ * <p>Rule 3: a job that runs alone may end this process: it starts when no result is left in it that could be lost with it.
  */
 public final class KafkaLife extends Life {
     private static final int UNSENT_MAX = 10_000;
@@ -241,7 +243,11 @@ public final class KafkaLife extends Life {
         }
         if (isTaking) {
             heartbeats.accepted();
-            execution.start(accepted);
+            if (accepted.get(0).isAlone()) {
+                flush().thenRun(() -> execution.start(accepted));
+            } else {
+                execution.start(accepted);
+            }
         } else {
             List<Outcome> released = new ArrayList<>();
             accepted.forEach(job -> released.add(Outcomes.released(job)));
