@@ -295,3 +295,47 @@ async def test_many_jobs_on_their_way_cost_a_look_each(
     for sql, plan in plans.items():
         for node in nodes(plan):
             assert node["Actual Rows"] * node["Actual Loops"] <= len(ids) * 10, sql
+
+
+@pytest.fixture
+def empty(postgres_template: str) -> Iterator[str]:
+    """A database with nothing in it."""
+    with postgres_server.database(postgres_template) as name:
+        yield postgres_server.url_of(name)
+
+
+async def test_a_plan_that_is_made_while_tables_are_empty_serves_when_they_are_full(
+    empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a quiet night no index looks too short to be walked from end to end, again and again."""
+    database = await Database.open(empty)
+    store, outbox = PostgresStore(database), PostgresOutbox(database)
+    scribe = Scribe(make_version("flow-0", max_retries=3))
+    await scribe.define(store)
+    overheard = Overheard(monkeypatch)
+    async with store.transaction() as tx:
+        await tx.save([scribe.start() for _ in range(4)])
+        ids = list(scribe.states)
+        await tx.save([scribe.take(ids[0]), scribe.complete(ids[1]), scribe.fail(ids[2]), scribe.complete(ids[3])])
+        await tx.runs(ids)
+        await tx.payloads([PayloadRef(ids[0], None)])
+    async with store.transaction() as tx:
+        await tx.save([scribe.cancel(run_id) for run_id in ids[:3]])
+    places = [Sent(ids[3], 0, 1, 0, 0)]
+    await outbox.note_sent(places)
+    await outbox.renew([Beat(ids[3], 0, 1, "w", Duration(1))], NOW)
+    await outbox.send_again(places, NOW)
+    await outbox.unsent(NOW, NOW, 100)
+    await outbox.misplaced({"a": "elsewhere"}, NOW, 100)
+    await store.retain(NOW, 100)
+    await database.close()
+    await postgres_server.execute("TRUNCATE runs, history, jobs, dead_letters", url=empty)
+    await postgres_server.execute("VACUUM ANALYZE", url=empty)
+    plans = await overheard.plans(empty)
+    assert len(plans) >= 11
+    for sql, plan in plans.items():
+        for node in nodes(plan):
+            assert "Join Filter" not in node, sql
+            if node["Node Type"].startswith("Index"):
+                # The pages of a partial index of what is open are walked in order, and never further than its limit.
+                assert "Index Cond" in node or node["Index Name"] in ("jobs_sent", "dead_letters_unpublished"), sql

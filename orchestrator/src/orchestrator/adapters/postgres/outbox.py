@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from orchestrator.adapters.postgres import rows
 from orchestrator.adapters.postgres.database import Database
-from orchestrator.adapters.postgres.statements import columns_of
+from orchestrator.adapters.postgres.statements import columns_of, key_is
 from orchestrator.model.dead_letter import DeadLetter
 from orchestrator.model.job import JobRow
 from orchestrator.model.run import RunId
@@ -22,27 +22,32 @@ from orchestrator.ports.outbox import Beat
 # What was locked is asked for as a value, row by row: a look into a hash table. As a join it would be a loop over all
 # that was locked for each row, since sessions have no other joins. And state || '' is in no index: a job is found by
 # its key, not among all that are in its state. Either way a few thousand rows would take seconds, with the locks held.
-_NOTE_SENT = """
+_SEQ = "CROSS JOIN LATERAL (SELECT seq FROM runs WHERE runs.run_id = new.run_id LIMIT 1) AS run"
+_NOTE_SENT = f"""
     WITH new AS MATERIALIZED (
         SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::bigint[], $6::text[])
             AS new (run_id, step, attempt, partition, "offset", topic)),
     held AS MATERIALIZED (
         SELECT run_id FROM runs WHERE run_id = ANY($1::text[]) ORDER BY run_id FOR NO KEY UPDATE SKIP LOCKED),
-    ours AS MATERIALIZED (SELECT new.*, run_id IN (SELECT run_id FROM held) AS is_held FROM new),
+    ours AS MATERIALIZED (SELECT new.*, seq, run_id IN (SELECT run_id FROM held) AS is_held FROM new {_SEQ}),
     noted AS (
         UPDATE jobs SET state = 'sent', due_at = NULL, partition = ours.partition, "offset" = ours."offset",
             topic = ours.topic
-        FROM ours JOIN runs ON runs.run_id = ours.run_id
-        WHERE is_held AND jobs.run_seq = runs.seq AND jobs.step = ours.step AND jobs.attempt = ours.attempt
-            AND jobs.state || '' = 'pending')
+        FROM ours
+        WHERE is_held AND {key_is("jobs.run_seq", "ours.seq")} AND jobs.step = ours.step
+            AND jobs.attempt = ours.attempt AND jobs.state || '' = 'pending')
     SELECT run_id FROM held UNION ALL
-    SELECT run_id FROM new WHERE NOT EXISTS (SELECT FROM runs WHERE runs.run_id = new.run_id)"""
+    SELECT run_id FROM new WHERE (SELECT seq FROM runs WHERE runs.run_id = new.run_id LIMIT 1) IS NULL"""
 # Rows that another process has in hand are left to it.
 _UNSENT = f"""
-    UPDATE jobs SET due_at = $2 FROM runs
-    WHERE runs.seq = jobs.run_seq AND jobs.state = 'pending' AND (jobs.run_seq, jobs.step) IN (
+    WITH due AS MATERIALIZED (
         SELECT run_seq, step FROM jobs WHERE state = 'pending' AND due_at IS NOT NULL AND due_at <= $1
-        ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+        ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED),
+    runs AS MATERIALIZED (
+        SELECT due.run_seq, due.step AS due_step, run.* FROM due CROSS JOIN LATERAL (
+            SELECT run_id, workflow_id, version FROM runs WHERE runs.seq = due.run_seq LIMIT 1) AS run)
+    UPDATE jobs SET due_at = $2 FROM runs
+    WHERE {key_is("jobs.run_seq", "runs.run_seq")} AND jobs.step = due_step AND jobs.state || '' = 'pending'
     RETURNING {rows.JOB_COLUMNS}"""
 _PASSED = f"""
     SELECT {rows.JOB_COLUMNS}
@@ -53,13 +58,15 @@ _PASSED = f"""
     JOIN runs ON runs.seq = jobs.run_seq LIMIT $5"""
 _PASSED_BY_BEATING = _PASSED.format(which="")
 _PASSED_BY_SILENT = _PASSED.format(which="AND jobs.timeout IS NOT NULL")
-_MISPLACED = """
-    UPDATE jobs SET state = 'pending', due_at = $3 WHERE (run_seq, step) IN (
+_MISPLACED = f"""
+    WITH found AS MATERIALIZED (
         SELECT run_seq, step FROM unnest($1::text[], $2::text[]) AS now_at (action, topic)
         CROSS JOIN LATERAL (
             SELECT run_seq, step FROM jobs WHERE jobs.state = 'sent' AND jobs.action = now_at.action
                 AND jobs.topic <> now_at.topic LIMIT $4 FOR UPDATE SKIP LOCKED) AS jobs LIMIT $4)
-    RETURNING step"""
+    UPDATE jobs SET state = 'pending', due_at = $3 FROM found
+    WHERE {key_is("jobs.run_seq", "found.run_seq")} AND jobs.step = found.step
+    RETURNING jobs.step"""
 _BEYOND = """
     SELECT runs.run_id, found.step, found.attempt, found.partition, found."offset", found.topic
     FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) AS ended (by, topic, at, before)
@@ -68,27 +75,29 @@ _BEYOND = """
             AND jobs.partition = ended.at AND jobs."offset" >= ended.before
         ORDER BY jobs."offset" DESC LIMIT $5) AS found
     JOIN runs ON runs.seq = found.run_seq ORDER BY found."offset" DESC LIMIT $5"""
-_SEND_AGAIN = """
-    WITH lost AS MATERIALIZED (
+_SEND_AGAIN = f"""
+    WITH new AS MATERIALIZED (
         SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::bigint[], $6::text[])
-            AS lost (run_id, step, attempt, partition, "offset", topic)),
+            AS new (run_id, step, attempt, partition, "offset", topic)),
     held AS MATERIALIZED (
-        SELECT seq, run_id FROM runs WHERE run_id IN (SELECT run_id FROM lost) ORDER BY run_id FOR NO KEY UPDATE)
+        SELECT run_id FROM runs WHERE run_id = ANY($1::text[]) ORDER BY run_id FOR NO KEY UPDATE),
+    ours AS MATERIALIZED (SELECT new.*, seq, run_id IN (SELECT run_id FROM held) AS is_held FROM new {_SEQ})
     UPDATE jobs SET state = 'pending', due_at = $7
-    FROM lost JOIN held ON held.run_id = lost.run_id
-    WHERE jobs.run_seq = held.seq AND jobs.step = lost.step AND jobs.attempt = lost.attempt AND jobs.state = 'sent'
+    FROM ours AS lost
+    WHERE is_held AND {key_is("jobs.run_seq", "lost.seq")} AND jobs.step = lost.step AND jobs.attempt = lost.attempt
+        AND jobs.state || '' = 'sent'
         AND jobs.topic = lost.topic AND jobs.partition = lost.partition AND jobs."offset" = lost."offset" """
-_RENEW = """
+_RENEW = f"""
     WITH new AS MATERIALIZED (
         SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::bigint[], $6::bytea[])
             WITH ORDINALITY AS new (run_id, step, attempt, worker, due_at, details, place)),
     held AS MATERIALIZED (
         SELECT run_id FROM runs WHERE run_id = ANY($1::text[]) ORDER BY run_id FOR NO KEY UPDATE),
-    ours AS MATERIALIZED (SELECT new.*, run_id IN (SELECT run_id FROM held) AS is_held FROM new)
+    ours AS MATERIALIZED (SELECT new.*, seq, run_id IN (SELECT run_id FROM held) AS is_held FROM new {_SEQ})
     UPDATE jobs SET worker = ours.worker, details = coalesce(ours.details, jobs.details),
         due_at = least(ours.due_at, jobs.started_at + jobs.timeout)
-    FROM ours JOIN runs ON runs.run_id = ours.run_id
-    WHERE is_held AND jobs.run_seq = runs.seq AND jobs.step = ours.step AND jobs.attempt = ours.attempt
+    FROM ours
+    WHERE is_held AND {key_is("jobs.run_seq", "ours.seq")} AND jobs.step = ours.step AND jobs.attempt = ours.attempt
         AND jobs.state || '' = 'leased' AND (jobs.worker = ours.worker OR coalesce(jobs.worker, '') = '')
     RETURNING ours.place"""
 _EXPIRED = f"""

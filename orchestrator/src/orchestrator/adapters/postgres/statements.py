@@ -3,6 +3,11 @@
 Every part is a table's share: rows come in as one array a column, so that a part costs the same round trip whatever
 its length. All parts see the database as it was before the statement, in no order: no row may be in two of them.
 A statement is put together of the parts that have rows, and prepared once for each such choice.
+
+A row that is to be changed is found by `key_is`, not by equality; what is only read, by a subquery with a limit. A
+plan is made once, and may be made in a quiet hour, when `jobs` is empty. To a planner that finds it so, a walk over all
+of its index for all that came in looks as cheap as a look for each; it goes by that plan in the rush hour too, until
+the table is analyzed again.
 """
 
 from __future__ import annotations
@@ -23,6 +28,14 @@ class Part(NamedTuple):
     """What is done with what it returns; it goes by its name."""
 
 
+def key_is(column: str, value: str) -> str:
+    """Compare with an array of one value: for such a join PostgreSQL knows no plan but a look for each value.
+
+    What is equal could be merged, so that the planner considers reading an index in its order from end to end.
+    """
+    return f"{column} = ANY(ARRAY[{value}])"
+
+
 _RUN: Final = "seq, run_id, workflow_id, version, status, current_step, started_at, ended_at, deadline, output_of"
 _JOB: Final = "run_seq, step, attempt, action, state, input_of, alone, due_at, worker, started_at, details, timeout"
 _IS_TAKEN: Final = "excluded.state = 'leased' AND jobs.attempt = excluded.attempt"
@@ -35,15 +48,15 @@ PARTS: Final = {
     # No column of an index: the new version stays on the page of the old one, and no index is written.
     "advanced": Part(
         ("bigint", "int", "bytea"),
-        """UPDATE runs SET current_step = new.current_step, state = new.state
-        FROM unnest({rows}) AS new (seq, current_step, state) WHERE runs.seq = new.seq""",
+        f"""UPDATE runs SET current_step = new.current_step, state = new.state
+        FROM unnest({{rows}}) AS new (seq, current_step, state) WHERE {key_is("runs.seq", "new.seq")}""",
     ),
     "moved": Part(
         ("bigint", "text", "int", "bigint", "bigint", "int", "bytea", "bytea"),
-        """UPDATE runs SET status = new.status, current_step = new.current_step, ended_at = new.ended_at,
+        f"""UPDATE runs SET status = new.status, current_step = new.current_step, ended_at = new.ended_at,
             deadline = new.deadline, output_of = new.output_of, failure = new.failure, state = new.state
-        FROM unnest({rows}) AS new (seq, status, current_step, ended_at, deadline, output_of, failure, state)
-        WHERE runs.seq = new.seq""",
+        FROM unnest({{rows}}) AS new (seq, status, current_step, ended_at, deadline, output_of, failure, state)
+        WHERE {key_is("runs.seq", "new.seq")}""",
     ),
     # Numbered in the order of the arrays, which is the order of the decisions. A step whose result it has is over:
     # its job goes without being named once more.
@@ -53,13 +66,13 @@ PARTS: Final = {
         SELECT run_seq, step, at, events, payload
         FROM unnest({rows}) WITH ORDINALITY AS new (run_seq, step, at, events, payload, place) ORDER BY place
         RETURNING run_seq, step""",
-        """DELETE FROM jobs USING history AS done
-        WHERE jobs.run_seq = done.run_seq AND jobs.step = done.step""",
+        f"""DELETE FROM jobs USING history AS done
+        WHERE {key_is("jobs.run_seq", "done.run_seq")} AND jobs.step = done.step""",
     ),
     "settled": Part(
         ("bigint", "int"),
-        """DELETE FROM jobs USING unnest({rows}) AS gone (run_seq, step)
-        WHERE jobs.run_seq = gone.run_seq AND jobs.step = gone.step""",
+        f"""DELETE FROM jobs USING unnest({{rows}}) AS gone (run_seq, step)
+        WHERE {key_is("jobs.run_seq", "gone.run_seq")} AND jobs.step = gone.step""",
     ),
     # The way of nearly every job. A step that was not open has no row: to look for one would cost half as much again.
     # What a first attempt has no need of is not sent along: every value of an array costs a microsecond.
@@ -94,8 +107,11 @@ PARTS: Final = {
         ),
         f"""INSERT INTO dead_letters ({rows.LETTER_COLUMNS}, due_at, error_type, partition, "offset", topic)
         SELECT new.*, jobs.partition, jobs."offset", coalesce(jobs.topic, '')
-        FROM unnest({{rows}}) AS new (id, run_id, workflow_id, step, action, attempt) LEFT JOIN runs USING (run_id)
-        LEFT JOIN jobs ON jobs.run_seq = runs.seq AND jobs.step = new.step AND jobs.attempt = new.attempt""",
+        FROM unnest({{rows}}) AS new (id, run_id, workflow_id, step, action, attempt)
+        LEFT JOIN LATERAL (SELECT seq FROM runs WHERE runs.run_id = new.run_id LIMIT 1) AS run ON true
+        LEFT JOIN LATERAL (
+            SELECT * FROM jobs WHERE run_seq = run.seq AND jobs.step = new.step AND jobs.attempt = new.attempt LIMIT 1
+        ) AS jobs ON true""",
     ),
 }
 

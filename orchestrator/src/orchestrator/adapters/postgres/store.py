@@ -16,6 +16,7 @@ from orchestrator.adapters.postgres import rows
 from orchestrator.adapters.postgres.database import Database
 from orchestrator.adapters.postgres.faults import FAILURES, translate
 from orchestrator.adapters.postgres.numbers import RunNumbers
+from orchestrator.adapters.postgres.statements import key_is
 from orchestrator.adapters.postgres.transaction import PAYLOADS, PostgresTransaction, payloads_of, places_of
 from orchestrator.model.definition import DefinitionVersion
 from orchestrator.model.job import JobRow
@@ -40,14 +41,15 @@ _FORGET = """
     DELETE FROM idempotency WHERE key = ANY(ARRAY(
         SELECT key FROM idempotency WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))
     RETURNING 1"""
-_RETAIN = """
+_RETAIN = f"""
     WITH gone AS MATERIALIZED (
-        SELECT seq, run_id FROM runs WHERE ended_at < $1 AND ended_at IS NOT NULL AND NOT EXISTS (
-            SELECT FROM dead_letters WHERE dead_letters.run_id = runs.run_id AND dead_letters.state = 'OPEN')
+        SELECT seq, run_id FROM runs WHERE ended_at < $1 AND ended_at IS NOT NULL AND (
+            SELECT id FROM dead_letters
+            WHERE dead_letters.run_id = runs.run_id AND state || '' = 'OPEN' LIMIT 1) IS NULL
         ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED),
-    told AS (DELETE FROM history USING gone WHERE history.run_seq = gone.seq),
-    settled AS (DELETE FROM dead_letters USING gone WHERE dead_letters.run_id = gone.run_id)
-    DELETE FROM runs USING gone WHERE runs.seq = gone.seq RETURNING 1"""
+    told AS (DELETE FROM history USING gone WHERE {key_is("history.run_seq", "gone.seq")}),
+    settled AS (DELETE FROM dead_letters USING gone WHERE {key_is("dead_letters.run_id", "gone.run_id")})
+    DELETE FROM runs USING gone WHERE {key_is("runs.seq", "gone.seq")} RETURNING 1"""
 
 # Nobody can use an empty key; the rows are gone with the statements, whatever becomes of the process.
 _TRY_WRITE = """

@@ -45,10 +45,11 @@ _REMEMBER = """
     SET fingerprint = excluded.fingerprint, run_id = excluded.run_id, expires_at = excluded.expires_at
     WHERE known.expires_at <= $5 RETURNING key"""
 PAYLOADS = """
-    SELECT runs.run_id, history.step, payload
+    SELECT wanted.run_id, wanted.step, payload
     FROM unnest($1::text[], $2::int[]) AS wanted (run_id, step)
-    JOIN runs ON runs.run_id = wanted.run_id
-    JOIN history ON history.run_seq = runs.seq AND history.step = wanted.step"""
+    CROSS JOIN LATERAL (SELECT seq FROM runs WHERE runs.run_id = wanted.run_id LIMIT 1) AS run
+    CROSS JOIN LATERAL (
+        SELECT payload FROM history WHERE run_seq = seq AND history.step = wanted.step LIMIT 1) AS one"""
 
 
 class Known(NamedTuple):
