@@ -18,7 +18,6 @@ from stack.kafka_wire import Metadata
 from stack.service import HOST, NotInstalled, StackError
 
 ANSWER_SECONDS_MAX = 1.0
-NODE_ID = 1
 
 JVM = (
     "-Xms64m",
@@ -31,7 +30,6 @@ JVM = (
 
 SETTINGS = {
     "process.roles": "broker,controller",
-    "node.id": str(NODE_ID),
     "controller.listener.names": "CONTROLLER",
     "inter.broker.listener.name": "PLAINTEXT",
     "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
@@ -65,9 +63,10 @@ class Kafka(Daemon):
     name = "kafka"
     setting: ClassVar[str] = "KAFKA_PORT"
 
-    def __init__(self, folder: Path, port: int, libs: Libs = LIBS) -> None:
+    def __init__(self, folder: Path, port: int, libs: Libs = LIBS, node_id: int = 1) -> None:
         super().__init__(folder, port)
         self._libs = libs
+        self._node_id = node_id
 
     @property
     def url(self) -> str:
@@ -84,7 +83,7 @@ class Kafka(Daemon):
     def answers(self) -> bool:
         """Whether it names itself as a broker that takes requests."""
         try:
-            return NODE_ID in Metadata.ask(HOST, self.port, ANSWER_SECONDS_MAX).brokers
+            return self._node_id in Metadata.ask(HOST, self.port, ANSWER_SECONDS_MAX).brokers
         except OSError:
             return False
 
@@ -107,11 +106,16 @@ class Kafka(Daemon):
         controller = f"{HOST}:{self._controller_port()}"
         return {
             **SETTINGS,
+            "node.id": str(self._node_id),
             "log.dirs": str(self._data),
             "listeners": f"PLAINTEXT://{self.url},CONTROLLER://{controller}",
             "advertised.listeners": f"PLAINTEXT://{self.url}",
-            "controller.quorum.bootstrap.servers": controller,
+            **self._quorum(controller),
         }
+
+    def _quorum(self, controller: str) -> dict[str, str]:
+        """Say who the controllers are; ``controller`` is where this one is."""
+        return {"controller.quorum.bootstrap.servers": controller}
 
     def _controller_port(self) -> int:
         """Give the port on which the broker talks to itself: the one of last time if it can be had.
@@ -127,27 +131,27 @@ class Kafka(Daemon):
     def _format(self) -> None:
         """Make the data folder of a new cluster. One that was cut short is made again."""
         shutil.rmtree(self._data, ignore_errors=True)
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        # With "=": one id in 64 begins with a dash, and would be taken for an option.
-        words = [
-            "kafka.tools.StorageTool",
-            "format",
-            "--standalone",
-            f"--cluster-id={cluster}",
-            "-c",
-            str(self._settings),
-        ]
+        words = ["kafka.tools.StorageTool", "format", *self._format_options(), "-c", str(self._settings)]
         formatted = subprocess.run([*self._java(), *words], check=False, capture_output=True, text=True)
         if formatted.returncode != 0:
             raise StackError(
                 f"Kafka's data folder {self._data} could not be made: {formatted.stdout}{formatted.stderr}"
             )
 
+    def _format_options(self) -> list[str]:
+        # With "=": one id in 64 begins with a dash, and would be taken for an option.
+        return ["--standalone", f"--cluster-id={new_cluster_id()}"]
+
     def _java(self) -> list[str]:
         java = shutil.which("java")
         if java is None or not self._libs.are_copied():
             raise NotInstalled("Kafka is not installed: make stack-install")
         return [java, *self.jvm, "-cp", self._libs.class_path()]
+
+
+def new_cluster_id() -> str:
+    """Give the name of a cluster that nobody else has."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 class Rehearsal(Kafka):

@@ -8,12 +8,14 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from time import monotonic, sleep
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from orchestrator.adapters.kafka.config import GROUP
+from stack.kafka_cluster import BROKERS, KafkaCluster
 from stack.service import HOST
 from tests.chaos import kinds
 from tests.chaos.child import Child, until
@@ -48,6 +50,8 @@ PROVOKE_SECONDS = 2.0
 LOST_BEYOND = 1_000_000
 REFUSED = "the store takes nothing"
 """What the log says of a batch that the database has refused."""
+RUNS_BESIDE = 60
+"""Runs that have to end while a broker is away."""
 REFUSED_SECONDS = 3.0
 """How long it may take until each replica had something refused; one that is about to start or to die has nothing."""
 
@@ -269,6 +273,38 @@ def broker_down(stage: Stage, seconds: float) -> None:
     sleep(seconds)
     stage.parts.kafka.start(READY_SECONDS)
     stage.answered(20)
+
+
+def brokers_of_a_cluster(stage: Stage, rounds: int = 2) -> None:
+    """Take each of three brokers away by turns, killed or stopped; the other two go on, and so does everything."""
+    cluster = stage.parts.kafka
+    assert isinstance(cluster, KafkaCluster)
+    admin = AdminClient({"bootstrap.servers": cluster.url, "log_level": 2})
+    stage.ended(20)
+    slowest = 0.0
+    for turn in range(rounds * len(cluster.brokers)):
+        if not until(lambda: _has_all_copies(admin), READY_SECONDS, look=0.25):
+            stage.wrong.append("a broker that came back did not catch up with the others")
+        broker = cluster.brokers[turn % len(cluster.brokers)]
+        if turn < len(cluster.brokers):
+            stage.note("one broker of three killed")
+            broker.kill()
+        else:
+            stage.note("one broker of three stopped")
+            broker.stop()
+        slowest = max(slowest, stage.ended(RUNS_BESIDE))
+        broker.start(READY_SECONDS)
+    stage.ended(20)
+    stage.remarks.append(f"the slowest {RUNS_BESIDE} runs while one was away took {slowest:.1f} s")
+
+
+def _has_all_copies(admin: AdminClient) -> bool:
+    """Whether every copy of every partition is in time."""
+    with suppress(KafkaException):
+        topics = admin.list_topics(timeout=10).topics.values()
+        partitions = [one for topic in topics for one in topic.partitions.values()]
+        return bool(partitions) and all(len(one.isrs) == len(one.replicas) == BROKERS for one in partitions)
+    return False
 
 
 def broker_frozen(stage: Stage, seconds: float, times: int = 2) -> None:

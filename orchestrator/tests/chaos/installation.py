@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestrator.model.topics import TOPICS
 from stack.kafka import Kafka
+from stack.kafka_cluster import KafkaCluster
 from stack.ports import free_port
 from stack.postgres import Postgres
 from stack.redis import Redis
@@ -44,6 +45,7 @@ class Installation:
         folder: Path,
         *,
         with_redis: bool = False,
+        with_cluster: bool = False,
         lost_attempts_max: int = LOST_ATTEMPTS_MAX,
         lease_seconds: float = LEASE_SECONDS,
         slots: int = SLOTS,
@@ -51,7 +53,9 @@ class Installation:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.postgres = Postgres(folder / "postgres", free_port())
-        self.kafka = Kafka(folder / "kafka", free_port())
+        self.kafka: Kafka | KafkaCluster = (
+            KafkaCluster(folder / "kafka") if with_cluster else Kafka(folder / "kafka", free_port())
+        )
         self.redis = Redis(folder / "redis", free_port()) if with_redis else None
         self.topics = TOPICS
         self.replicas: list[Child] = []

@@ -51,6 +51,12 @@ def scenarios(runs: int) -> list[Scenario]:
             "postgres", "PostgreSQL restarted every few seconds, in six ways", plays(faults.postgres_restarts, 45)
         ),
         Scenario("broker", "broker killed and restarted every few seconds", plays(faults.broker_restarts, 45)),
+        Scenario(
+            "brokers",
+            "each of three brokers killed, then each stopped, while the others go on",
+            plays(faults.brokers_of_a_cluster),
+            setup=Setup(with_cluster=True),
+        ),
         Scenario("broker-down", "broker away for a minute", plays(faults.broker_down, 60)),
         Scenario("broker-frozen", "broker frozen, connections open", plays(faults.broker_frozen, 12)),
         Scenario("redelivery", "all results delivered again from offset 0", plays(faults.results_again)),

@@ -45,6 +45,8 @@ class Setup:
     echo: float = 0.0
     """The part of all results that is written again."""
     with_redis: bool = False
+    with_cluster: bool = False
+    """Three brokers with three copies in place of a single one."""
     lost_attempts_max: int = LOST_ATTEMPTS_MAX
     lease_seconds: float = LEASE_SECONDS
     slots: int = SLOTS
@@ -59,6 +61,7 @@ class Stage:
         self.parts = Installation(
             folder,
             with_redis=setup.with_redis,
+            with_cluster=setup.with_cluster,
             lost_attempts_max=setup.lost_attempts_max,
             lease_seconds=setup.lease_seconds,
             slots=setup.slots,
@@ -207,6 +210,17 @@ class Stage:
         before = self._accepted()
         if not until(lambda: self._accepted() >= before + more, seconds):
             self.wrong.append(f"I13: fewer than {more} runs were accepted within {seconds:g} s")
+
+    def ended(self, more: int, seconds: float = 120.0) -> float:
+        """Wait until so many more runs have ended, which takes every part; give the seconds that it took."""
+        before = self._ended()
+        begun = monotonic()
+        if not until(lambda: self._ended() >= before + more, seconds, look=0.25):
+            self.wrong.append(f"I13: fewer than {more} runs ended within {seconds:g} s")
+        return monotonic() - begun
+
+    def _ended(self) -> int:
+        return int(self.parts.postgres.execute("SELECT count(*) FROM runs WHERE ended_at IS NOT NULL") or 0)
 
     def _accepted(self) -> int:
         return sum(bool(one.run_ids) for one in list(self.clients.asked.values()))
