@@ -4,6 +4,9 @@ package com.creedpetitt.workersdk;
 public class ConnectionFailedException extends WorkflowException {
     private static final long serialVersionUID = 1L;
 
+    private final String url;
+    private final String reason;
+
     /**
      * Makes one.
      *
@@ -16,5 +19,25 @@ public class ConnectionFailedException extends WorkflowException {
                 "no answer from the orchestrator at " + url + " (" + reason + "). Is it running there? Give its address"
                         + " with new WorkflowClient(url) or the environment variable WORKFLOW_URL",
                 cause);
+        this.url = url;
+        this.reason = reason;
+    }
+
+    /**
+     * Returns where nobody answers.
+     *
+     * @return an address without a password
+     */
+    public String url() {
+        return url;
+    }
+
+    /**
+     * Returns why.
+     *
+     * @return a few words
+     */
+    public String reason() {
+        return reason;
     }
 }

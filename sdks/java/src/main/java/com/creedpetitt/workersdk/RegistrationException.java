@@ -4,7 +4,10 @@ package com.creedpetitt.workersdk;
 public class RegistrationException extends WorkflowException {
     private static final long serialVersionUID = 1L;
 
+    private final String url;
     private final int status;
+    private final String title;
+    private final String detail;
 
     /**
      * Makes one.
@@ -16,7 +19,19 @@ public class RegistrationException extends WorkflowException {
      */
     public RegistrationException(String url, int status, String title, String detail) {
         super(url + " refused this worker (" + status + " " + title + ")" + (detail.isEmpty() ? "" : ": " + detail));
+        this.url = url;
         this.status = status;
+        this.title = title;
+        this.detail = detail;
+    }
+
+    /**
+     * Returns who refused.
+     *
+     * @return an address without a password
+     */
+    public String url() {
+        return url;
     }
 
     /**
@@ -26,5 +41,23 @@ public class RegistrationException extends WorkflowException {
      */
     public int status() {
         return status;
+    }
+
+    /**
+     * Returns what kind of error it is.
+     *
+     * @return the title
+     */
+    public String title() {
+        return title;
+    }
+
+    /**
+     * Returns what to mend.
+     *
+     * @return the detail; empty when there is none
+     */
+    public String detail() {
+        return detail;
     }
 }

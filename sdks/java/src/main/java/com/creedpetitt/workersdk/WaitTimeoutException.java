@@ -8,6 +8,7 @@ public class WaitTimeoutException extends WorkflowException {
     private static final long serialVersionUID = 1L;
 
     private final transient Run run;
+    private final Duration timeout;
 
     /**
      * Makes one.
@@ -19,6 +20,7 @@ public class WaitTimeoutException extends WorkflowException {
         super("run " + run.runId() + " is " + run.status() + " after " + timeout.toMillis() / 1000.0 + " s"
                 + (run.waitingFor() == null ? "" : ": " + run.waitingFor()));
         this.run = run;
+        this.timeout = timeout;
     }
 
     /**
@@ -28,5 +30,14 @@ public class WaitTimeoutException extends WorkflowException {
      */
     public Run run() {
         return run;
+    }
+
+    /**
+     * Returns how long was waited.
+     *
+     * @return the time
+     */
+    public Duration timeout() {
+        return timeout;
     }
 }

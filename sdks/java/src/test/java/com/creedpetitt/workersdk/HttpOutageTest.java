@@ -148,5 +148,8 @@ class HttpOutageTest extends HttpCase {
                 assertThrows(RegistrationException.class, () -> running().ends());
         assertEquals(gateway.url() + " refused this worker (422 No): because", error.getMessage());
         assertEquals(422, error.status());
+        assertEquals(gateway.url(), error.url());
+        assertEquals("No", error.title());
+        assertEquals("because", error.detail());
     }
 }

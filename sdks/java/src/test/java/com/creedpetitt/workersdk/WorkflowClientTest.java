@@ -135,6 +135,7 @@ class WorkflowClientTest {
         answer(200, "{\"runId\":\"r\",\"status\":\"RUNNING\",\"waitingFor\":\"a worker\"}");
         WaitTimeoutException error = assertThrows(WaitTimeoutException.class, () -> client.await("r", Duration.ZERO));
         assertEquals("run r is RUNNING after 0.0 s: a worker", error.getMessage());
+        assertEquals(Duration.ZERO, error.timeout());
         answer(200, "{\"runId\":\"r\"}");
         answer(
                 200,
@@ -200,6 +201,8 @@ class WorkflowClientTest {
         ConnectionFailedException error = assertThrows(ConnectionFailedException.class, () -> lost.get("x"));
         assertTrue(error.getMessage().contains(url() + "/prefix (connection refused)"), error.getMessage());
         assertFalse(error.getMessage().contains("secret"));
+        assertEquals(url() + "/prefix", error.url());
+        assertEquals("connection refused", error.reason());
         assertThrows(InvalidUrlException.class, () -> new WorkflowClient("kafka:9092"));
     }
 

@@ -200,8 +200,13 @@ public final class KafkaLife extends Life {
     protected void close() {
         if (groups == null) {
             closeWhatHasNotBegun();
-            return;
+        } else {
+            leaveGroups();
         }
+        Predecessors.noteGone(hello.workerId());
+    }
+
+    private void leaveGroups() {
         double until = Loop.now() + LEAVE_GROUPS_S;
         groups.stop();
         reader.stop();
@@ -212,7 +217,6 @@ public final class KafkaLife extends Life {
         } catch (InterruptedException error) {
             interrupted();
         }
-        Predecessors.noteGone(hello.workerId());
     }
 
     private void closeWhatHasNotBegun() {
