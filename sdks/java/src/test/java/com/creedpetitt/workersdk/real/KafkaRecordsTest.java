@@ -31,7 +31,7 @@ class KafkaRecordsTest {
 
     private static WorkerBuilder quick() {
         return Worker.builder()
-                .lease(Duration.ofSeconds(3))
+                .lease(Duration.ofSeconds(20))
                 .kafka(Map.of("session.timeout.ms", 6_000, "heartbeat.interval.ms", 300));
     }
 
@@ -76,7 +76,7 @@ class KafkaRecordsTest {
                 .orElseThrow();
         assertEquals("workersdk-java", hello.get("sdk").asText());
         assertEquals(10, hello.get("capacity").asInt());
-        assertEquals(3, hello.get("lease").asInt());
+        assertEquals(20, hello.get("lease").asInt());
     }
 
     @Test

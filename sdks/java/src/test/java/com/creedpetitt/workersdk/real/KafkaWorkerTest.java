@@ -52,9 +52,7 @@ class KafkaWorkerTest {
     }
 
     private static WorkerBuilder quick() {
-        return Worker.builder()
-                .lease(Duration.ofSeconds(3))
-                .kafka(Map.of("session.timeout.ms", 6_000, "heartbeat.interval.ms", 300));
+        return Worker.builder().kafka(Map.of("session.timeout.ms", 6_000, "heartbeat.interval.ms", 300));
     }
 
     private Map<String, String> environment() {
