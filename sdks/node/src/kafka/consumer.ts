@@ -328,6 +328,7 @@ export class ActionConsumer {
       await this.#member.commit(changes);
     } catch (error) {
       this.#parts.logger.debug(`committing offsets of ${this.#action}: ${reasonOf(error)}`);
+      this.#offsets.forget(changes);
       return false;
     }
     this.#offsets.confirm(changes);

@@ -65,6 +65,18 @@ export class Offsets {
     }
   }
 
+  /**
+   * A commit that was waited for was not confirmed, and may have been made: what is committed is not known. So it is due
+   * again, back to the first job that was not started as well: who has the partition next begins there.
+   */
+  forget(changes: ReadonlyMap<number, number>): void {
+    for (const partition of changes.keys()) {
+      if (!this.#confirmed.has(partition)) continue; // it was taken away meanwhile
+      this.#expected.set(partition, UNKNOWN);
+      this.#confirmed.set(partition, UNKNOWN);
+    }
+  }
+
   /** Begin at these offsets. */
   takeUp(starts: ReadonlyMap<number, number>): void {
     for (const [partition, offset] of starts) {

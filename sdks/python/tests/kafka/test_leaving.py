@@ -6,9 +6,14 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from tests.kafka.stage import Child, Stage
 from tests.test_start import CONTRACT
+from workersdk import Worker
 
 
 async def test_the_contract_s_example_works_as_it_stands(stage: Stage, tmp_path: Path) -> None:
@@ -45,6 +50,34 @@ async def test_sigterm_lets_jobs_finish_and_gives_back_what_does_not(stage: Stag
     await stage.result_of(after)  # the group was left: nobody waits for a session to end
     await successor.terminate()
     assert stage.counts() == {stuck: 1, after: 1}
+
+
+class Doubtful(Consumer):
+    """Its commits are made, and it never hears so."""
+
+    def commit(self, *args: Any, **more: Any) -> Any:
+        super().commit(*args, **more)
+        if not more["asynchronous"]:
+            raise KafkaException(KafkaError(KafkaError.REQUEST_TIMED_OUT))
+
+
+async def test_a_job_whose_commit_was_made_unheard_is_the_next_worker_s(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not started, and what is committed says that it was."""
+    act = stage.action("act")
+    first, second = Worker(), Worker()
+    for worker in (first, second):
+        worker.register(act, lambda payload: payload)
+    with monkeypatch.context() as patched:
+        patched.setattr("workersdk.kafka.consumer.Consumer", Doubtful)
+        async with stage.running(first):
+            job = stage.give(act, "once", partition=0)
+            await stage.until(lambda: stage.committed(act, 0) == stage.written[0])
+            assert not stage.counts()
+    async with stage.running(second):
+        await stage.result_of(job)
+    assert stage.counts() == {job: 1}
 
 
 async def test_a_job_that_dies_with_its_worker_is_not_delivered_again(stage: Stage) -> None:

@@ -71,6 +71,14 @@ class Partitions:
             if self._committed.get(partition) == offset:
                 self._committed[partition] = OFFSET_INVALID
 
+    def forget(self, changes: Mapping[int, int]) -> None:
+        """A commit that was waited for was not confirmed, and may have been made: what is committed is not known.
+
+        So it is due again, back to the first job that was not started as well: who has the partition next begins there.
+        """
+        for partition in changes.keys() & self._committed.keys():
+            self._committed[partition] = OFFSET_INVALID
+
     def take_up(self, places: list[TopicPartition]) -> None:
         """Begin where the group was; where it never was, an hour ago, and commit that at once.
 

@@ -291,13 +291,15 @@ class ActionConsumer:
             return True
         try:
             places = self._consumer.commit(offsets=self._partitions.write(changes), asynchronous=False)
+            is_confirmed = all(place.error is None for place in places)
         except KafkaException as error:
             self._logger.debug("committing offsets of %r: %s", self._action, error)
-            return False
-        if any(place.error is not None for place in places):
-            return False
-        self._partitions.confirm(changes)
-        return True
+            is_confirmed = False
+        if is_confirmed:
+            self._partitions.confirm(changes)
+        else:
+            self._partitions.forget(changes)
+        return is_confirmed
 
     def _committed(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         """Take the answer to a commit that nobody waited for. One that failed is made again with the next."""

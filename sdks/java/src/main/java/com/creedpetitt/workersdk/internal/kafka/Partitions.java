@@ -112,6 +112,9 @@ final class Partitions {
             consumer.commitSync(write(changes), COMMIT_MAX);
         } catch (KafkaException error) {
             logger.debug("committing offsets of '{}': {}", share.action, error.getMessage());
+            // It may have been made, so what is committed is not known. It is due again, back to the first job that was
+            // not started as well: who has the partition next begins there.
+            changes.keySet().forEach(place -> committed.replace(place, IN_DOUBT));
             return false;
         }
         committed.putAll(changes);
