@@ -39,6 +39,7 @@ GONE_SECONDS: Final = 5.0
 AGAIN_SECONDS: Final = 10.0
 """When a group that has nothing to do with jobs is asked a second time; twice as late the third time, and so on."""
 AGAIN_SECONDS_MAX: Final = 3_600.0
+"""The longest that it is let alone, unless members come or go."""
 _ALL: Final = 2**62
 
 

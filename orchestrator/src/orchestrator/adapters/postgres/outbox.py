@@ -18,11 +18,13 @@ from orchestrator.model.trace import Trace
 from orchestrator.ports.broker import Sent, Taken
 from orchestrator.ports.outbox import Beat
 
+# What is only read is looked up row by row, whatever the planner was told of the table's size: see `statements`.
+_SEQ = "CROSS JOIN LATERAL (SELECT seq FROM runs WHERE runs.run_id = new.run_id LIMIT 1) AS run"
+
 # Whoever changes rows of jobs holds the locks of their runs, taken in one order: so no two wait for each other.
 # What was locked is asked for as a value, row by row: a look into a hash table. As a join it would be a loop over all
 # that was locked for each row, since sessions have no other joins. And state || '' is in no index: a job is found by
 # its key, not among all that are in its state. Either way a few thousand rows would take seconds, with the locks held.
-_SEQ = "CROSS JOIN LATERAL (SELECT seq FROM runs WHERE runs.run_id = new.run_id LIMIT 1) AS run"
 _NOTE_SENT = f"""
     WITH new AS MATERIALIZED (
         SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::bigint[], $6::text[])
