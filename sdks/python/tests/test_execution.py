@@ -175,3 +175,10 @@ async def test_threads_end_with_the_execution() -> None:
     await bench.bodies(5)
     own = [thread for thread in threading.enumerate() if thread.name.startswith("workersdk-")]
     await eventually(lambda: not any(thread.is_alive() for thread in own))
+
+
+async def test_what_many_async_handlers_have_done_in_one_turn_of_the_loop_is_delivered_together() -> None:
+    bench = Bench(later)
+    bench.start(100)
+    assert [body["result"] for body in await bench.bodies(100)] == list(range(100))
+    assert bench.deliveries == 1

@@ -52,14 +52,14 @@ def job(name: str) -> records.KafkaJob:
     headers = records.headers_of(record)
     action = records.action_of(headers, record).decode()
     found = records.read_job(action, headers, record, JOBS, 30.0)
-    found.started_at = "2026-11-30T15:40:08.524139Z"
+    found.start = records.start_of(WORKER, "2026-11-30T15:40:08.524139Z")
     return found
 
 
 def check(outcome: Outcome, name: str) -> None:
     told = example(name)
     found = cast("records.KafkaJob", outcome.job)
-    assert records.write_result(outcome, WORKER).decode() == told["value"]
+    assert outcome.body.decode() == told["value"]
     assert found.key.decode() == told["key"]
     headers = [[name, value.decode() if isinstance(value, bytes) else value] for name, value in found.result_headers()]
     assert headers == told["headers"]

@@ -306,10 +306,7 @@ class Exchanges:
         except (KeyError, TypeError):
             self._logger.exception("a job that cannot be read: %.200r", raw)
             return None
-        if self._jobs.find(raw) is not None:
-            return None
-        self._jobs.add(job)
-        return job
+        return job if self._jobs.add(job) else None
 
     def _forget(self, job: Job) -> None:
         self._jobs.remove(job)

@@ -36,19 +36,21 @@ class Execution:
         self._deliver = deliver
         self._on_interrupt = on_interrupt
         self._loop = asyncio.get_running_loop()
+        self._done: list[Outcome] = []  # of async handlers, in this turn of the loop
         self._threads = _HandlerThreads(concurrency, self._run_sync, deliver)
 
     def start(self, jobs: Sequence[Job]) -> None:
         """Start jobs."""
         unknown = []
+        handlers, create_task, run_async = self._handlers, self._loop.create_task, self._run_async
         for job in jobs:
             action = job.raw.get("action", "")
-            handler = self._handlers.get(action)
+            handler = handlers.get(action)
             if handler is None:
                 why = Failure(outcomes.UNKNOWN_ACTION, f"this worker has no handler for the action {action!r}")
                 unknown.append(outcomes.failed(job, why))
             elif handler.is_async:
-                job.task = self._loop.create_task(self._run_async(job, handler))
+                job.task = create_task(run_async(job, handler))
             else:
                 self._threads.submit(job)
         self._threads.kick()
@@ -72,6 +74,12 @@ class Execution:
         if job.task is not None and job.has_begun:
             job.task.cancel()
 
+    def deliver_done(self) -> None:
+        """Deliver what async handlers have done so far; it happens by itself at the end of each turn of the loop."""
+        done, self._done = self._done, []
+        if done:
+            self._deliver(done)
+
     def close(self) -> None:
         """Let the threads go; the tasks end with the loop."""
         self._threads.close()
@@ -86,7 +94,9 @@ class Execution:
                 outcome = self._fail(job, error)
         else:
             outcome = outcomes.released(job)
-        self._deliver((outcome,))
+        if not self._done:
+            self._loop.call_soon(self.deliver_done)
+        self._done.append(outcome)
 
     def _run_sync(self, job: Job) -> Outcome | None:
         """Run a sync handler, in a thread. Never raises."""

@@ -68,6 +68,10 @@ class Job:
         """Return the beginning of every JSON object that names this attempt."""
         return f'{{"jobId":{encode_basestring(self.id)},"attempt":{self.attempt}'.encode()
 
+    def wire_tail(self, *, is_completed: bool) -> bytes:
+        """Return the end of the JSON object that is this attempt's result."""
+        return b"}"
+
 
 class JobsInHand:
     """Every job that was taken and has no result yet, also those that were told to stop and still run."""
@@ -83,15 +87,26 @@ class JobsInHand:
     def __iter__(self) -> Iterator[Job]:
         return iter(tuple(self._jobs.values()))
 
-    def add(self, job: Job) -> None:
-        self._jobs[job.id, job.attempt] = job
+    def add(self, job: Job) -> bool:
+        """Take a job in hand; False when its attempt is here already."""
+        key = (job.id, job.attempt)
+        if self._jobs.setdefault(key, job) is not job:
+            return False
         if job.raw.get("alone") is True:
-            self._alone.add((job.id, job.attempt))
+            self._alone.add(key)
+        return True
 
     def remove(self, job: Job) -> None:
         """Take a job out; a job that is not there any more is left alone."""
-        self._jobs.pop((job.id, job.attempt), None)
-        self._alone.discard((job.id, job.attempt))
+        self.remove_all((job,))
+
+    def remove_all(self, jobs: Iterable[Job]) -> None:
+        """Take jobs out, like `remove`."""
+        for job in jobs:
+            key = (job.id, job.attempt)
+            self._jobs.pop(key, None)
+            if self._alone:
+                self._alone.discard(key)
         if not self._jobs:
             while self._emptied:
                 waiter = self._emptied.pop()

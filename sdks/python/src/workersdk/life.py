@@ -141,7 +141,7 @@ class Life(ABC):
             job = outcome.job
             if not self._jobs.holds(job):
                 continue  # given back in the meantime
-            if job.stop in _UNWANTED:
+            if job.stop is not None and job.stop in _UNWANTED:
                 self._drop(job)
             else:
                 wanted.append(outcome)
@@ -204,6 +204,7 @@ class Life(ABC):
         await self._say_goodbye(HURRIED_FAREWELL_S if self._hurrying.is_set() else FAREWELL_S)
 
     async def _give_back(self) -> None:
+        self._execution.deliver_done()
         left = list(self._jobs)
         if not left:
             return

@@ -107,7 +107,7 @@ def completed(job: Job, result: Any, result_bytes_max: int) -> Outcome:
     text = write_result(result, result_bytes_max)
     if isinstance(text, Failure):
         return failed(job, text)
-    return Outcome(job, b"".join((job.wire_head(), b',"result":', text, b"}")))
+    return Outcome(job, b"".join((job.wire_head(), b',"result":', text, job.wire_tail(is_completed=True))))
 
 
 def write_result(result: Any, result_bytes_max: int) -> bytes | Failure:
@@ -142,7 +142,7 @@ def released(job: Job) -> Outcome:
 def _unfinished(job: Job, fields: bytes) -> bytes:
     """Write an entry with what the attempt said last: it is for the next one."""
     details = b"" if job.details is None else b',"details":' + job.details
-    return b"".join((job.wire_head(), fields, details, b"}"))
+    return b"".join((job.wire_head(), fields, details, job.wire_tail(is_completed=False)))
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -69,6 +69,7 @@ _PRODUCER: Final[Mapping[str, Any]] = {
     # The broker's limit decides, not the client's; a result is at most 2 MiB.
     "message.max.bytes": 4 * 1024 * 1024,
 }
+_PRODUCER_OF_MANY: Final[Mapping[str, Any]] = {**_PRODUCER, "linger.ms": 1}
 _OWN_CONSUMER: Final[Mapping[str, Any]] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -161,6 +162,10 @@ class KafkaConfig:
     def producer(self, client_id: str, quiet: Quiet) -> dict[str, Any]:
         """Return the configuration of the producer."""
         return self._merge(client_id, _PRODUCER, _OWN_PRODUCER, quiet)
+
+    def producer_of_many(self, client_id: str, quiet: Quiet) -> dict[str, Any]:
+        """Return the configuration of the producer of results that go out many at once."""
+        return self._merge(client_id, _PRODUCER_OF_MANY, _OWN_PRODUCER, quiet)
 
     def _merge(
         self, client_id: str, defaults: Mapping[str, Any], own: Mapping[str, Any], quiet: Quiet

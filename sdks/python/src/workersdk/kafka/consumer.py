@@ -44,8 +44,9 @@ WHERE_TO_BEGIN: Final = "where to begin"
 class ActionConsumer:
     """Claims the jobs of one action as places get free, and hands them over.
 
-    `hand_over` takes jobs whose places are taken and whose offsets are safe; it is called on this thread or on that of
-    the reader. `on_quiet` is called once, after the last of them; `on_failure` when the thread cannot go on.
+    `hand_over` takes jobs whose places are taken and whose offsets are safe, those that had to wait here; the others
+    are handed over by the reader. `on_quiet` is called once, after the last of them; `on_failure` when the thread
+    cannot go on.
     """
 
     def __init__(
@@ -153,14 +154,17 @@ class ActionConsumer:
 
     # ------------------------------------------------------------ claiming
 
-    def _arrived(self) -> None:
-        """Start jobs that have just been read, on the thread of the reader and under its lock."""
+    def _arrived(self) -> Sequence[KafkaJob]:
+        """Return those of the pending jobs that start at once, on the thread of the reader and under its lock."""
         if self._is_stopping:
-            return
-        if not self._unsafe_of(self._pending):
-            self._start(self._take())
+            return ()
+        jobs = () if self._unsafe_of(self._pending) else self._take()
+        if jobs:
+            self._full_since = 0.0
+            self._has_claimed = True
         if self._pending:
             self._stirred.set()
+        return jobs
 
     def _claim(self) -> bool:
         """Hand over the pending jobs that there are places for; False when there is none."""

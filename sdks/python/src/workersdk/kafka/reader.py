@@ -8,7 +8,9 @@ Rule 2: each group begins at an offset of its own. Reading goes back to the one 
         the floor of a share it has had, or somebody else has.
 Rule 3: so many jobs, and bytes of them, may wait for a place; then nothing is read, and the client fetches no more than
         its buffer holds.
-Rule 4: shares are changed by the threads of their groups, under the one lock of the reader. Whatever was fetched before
+Rule 4: jobs that were read together are handed over together, whatever their actions: to wake a thread costs more than
+        to read a record.
+Rule 5: shares are changed by the threads of their groups, under the one lock of the reader. Whatever was fetched before
         reading had to begin elsewhere is thrown away: it comes again.
 """
 
@@ -18,14 +20,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from workersdk.kafka.config import KafkaConfig
 from workersdk.kafka.quiet import Quiet
-from workersdk.kafka.records import ACTION, Headers, KafkaJob, Place, UndecodableError, action_of, headers_of, read_job
+from workersdk.kafka.records import ACTION, KafkaJob, Place, UndecodableError, action_of, headers_of, read_job
 from workersdk.kafka.undecodable import Undecodable
 
 # The client asks for a group's name though no group is joined; this one falls under the rights that a worker has.
@@ -37,17 +39,23 @@ WAITING_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
 class Share:
-    """What one action gets. Everything of it is used under the lock of the reader."""
+    """What one action gets. Everything of it is used under the lock of the reader.
 
-    def __init__(self, action: str, on_arrival: Callable[[], None]) -> None:
+    `on_arrival` is called under that lock when jobs have come, and gives those that can start at once.
+    """
+
+    def __init__(self, action: str, on_arrival: Callable[[], Sequence[KafkaJob]]) -> None:
         self.action = action
         self.pending: deque[KafkaJob] = deque()
         self.floors: dict[Place, int] = {}  # the partitions of the group, and where it began
-        self.on_arrival = on_arrival  # called under the lock
+        self.on_arrival = on_arrival
 
 
 class Reader:
-    """Fetches for all shares of one worker. `lock` protects them; it is never held while something is waited for."""
+    """Fetches for all shares of one worker. `lock` protects them; it is never held while something is waited for.
+
+    `hand_over` takes jobs whose places are taken and whose offsets are safe; it is called under the lock.
+    """
 
     def __init__(
         self,
@@ -56,12 +64,14 @@ class Reader:
         lease: float,
         undecodable: Undecodable,
         logger: logging.Logger,
+        hand_over: Callable[[Sequence[KafkaJob]], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self.lock = threading.RLock()
         self._lease = lease
         self._undecodable = undecodable
         self._logger = logger
+        self._hand_over = hand_over
         self._on_failure = on_failure
         # A place that the topic has no more of: what is left of it is read, whoever lost it.
         more = {"auto.offset.reset": "earliest"}
@@ -179,22 +189,25 @@ class Reader:
                 return
             self._is_at_rest = False
         first = self._consumer.poll(POLL_S)
-        if first is not None:
-            self._give([first, *self._consumer.consume(RECORDS_AT_ONCE_MAX - 1, 0)])
+        if first is None:
+            return
+        messages = [first, *self._consumer.consume(RECORDS_AT_ONCE_MAX - 1, 0)]
+        with self.lock:
+            if not self._must_move:
+                self._give(messages)
 
     def _give(self, messages: Iterable[Message]) -> None:
-        """Put the jobs where they belong, and pass over everything else."""
+        """Put the jobs where they belong, pass over everything else, and hand over what can start."""
         arrived: dict[Share, None] = {}
-        with self.lock:
-            if self._must_move:
-                return
-            for message in messages:
-                if (error := message.error()) is not None:
-                    self._tell(error)
-                elif (share := self._put(message)) is not None:
-                    arrived[share] = None
-            for share in arrived:
-                share.on_arrival()
+        for message in messages:
+            if (error := message.error()) is not None:
+                self._tell(error)
+            elif (share := self._put(message)) is not None:
+                arrived[share] = None
+        jobs = [job for share in arrived for job in share.on_arrival()]
+        if jobs:
+            self._started_at = time.monotonic()
+            self._hand_over(jobs)
 
     def _put(self, message: Message) -> Share | None:
         place, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
@@ -206,7 +219,10 @@ class Reader:
         self._positions[place] = offset + 1
         headers = headers_of(message)
         try:
-            share = self._share_of(message, headers)
+            if headers and headers[0][0] == ACTION:  # ours is the first one where the orchestrator wrote it
+                share = self._shares.get(headers[0][1])  # type: ignore[arg-type] # finds nothing when it is no bytes
+            else:
+                share = self._shares.get(action_of(headers, message))
             if share is None or offset < share.floors.get(place, offset + 1):
                 return None  # most records, where there are many workers: nothing more is spent on them
             share.pending.append(read_job(share.action, headers, message, place, self._lease))
@@ -214,11 +230,6 @@ class Reader:
             self._undecodable.add(message, str(fault))
             return None
         return share
-
-    def _share_of(self, message: Message, headers: Headers) -> Share | None:
-        if headers and headers[0][0] == ACTION:  # ours is the first one where the orchestrator wrote it
-            return self._shares.get(headers[0][1])  # type: ignore[arg-type] # finds nothing when it is no bytes
-        return self._shares.get(action_of(headers, message))
 
     def _begin_anew(self, place: Place) -> None:
         """The topic was made anew: its offsets begin again, and nobody has had any of it."""

@@ -13,16 +13,15 @@ Rule 2: three fields (`workflowRunId`, `action`, `payload`) and no headers are a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from json.encoder import encode_basestring
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from confluent_kafka import Message
 
 from workersdk import codec
 from workersdk.jobs import TRACE_FIELDS, Job
-from workersdk.outcomes import COMPLETED, Outcome
 from workersdk.transport import Hello
 
 ACTION: Final = "wf-action"
@@ -36,23 +35,37 @@ Place = tuple[str, int]
 """A topic and a partition."""
 
 
+_ATTEMPTS: Final = tuple((ATTEMPT, b"%d" % attempt) for attempt in range(10))
+"""Headers that nearly every result has, made once."""
+_TELLING: Final = frozenset({ALONE, *TRACE_FIELDS})
+"""Headers that say what a value does not."""
+_NO_TRACE: Final = ()
+
+
 class UndecodableError(Exception):
     """A record on the topic of jobs that is no job."""
+
+
+class Start(NamedTuple):
+    """When jobs were started, the same for all that came together: `at` as it travels, `tail` as results end."""
+
+    at: str
+    tail: bytes
 
 
 class KafkaJob(Job):
     """A job that came as a record."""
 
-    __slots__ = ("_head", "_trace", "has_id", "is_alone", "is_named", "key", "offset", "place", "size", "started_at")
+    __slots__ = ("_head", "_trace", "has_id", "is_alone", "is_named", "key", "offset", "place", "size", "start")
 
     def __init__(self, raw: dict[str, Any], message: Message, place: Place, headers: Headers, lease: float) -> None:
         run_id = raw["workflowRunId"]
         if not isinstance(run_id, str):
             raise TypeError("a job names its run")
         self.place = place
-        self.offset = cast("int", message.offset())
+        self.offset: int = message.offset()  # type: ignore[assignment] # only an event has none
         self.size = len(message)
-        self.has_id = _complete(raw, headers)
+        self.has_id = raw["jobId"] is not None if "jobId" in raw and "attempt" in raw else _complete(raw, headers)
         if not self.has_id:
             # The same for every delivery of this record, which is what an idempotency key has to be.
             raw["jobId"], raw["attempt"] = f"{place[0]}:{place[1]}:{self.offset}", 1
@@ -61,30 +74,42 @@ class KafkaJob(Job):
         if timeout is not None:
             self.lease = min(float(timeout), lease)
         self.key = message.key() or run_id.encode()
-        self.is_alone = raw.get("alone") is True or any(name == ALONE for name, _ in headers)
-        self._trace = [(name, value) for name, value in headers if name in TRACE_FIELDS and isinstance(value, bytes)]
-        for name, value in self._trace:
-            raw[name] = value.decode(errors="replace")
+        self.is_alone = raw.get("alone") is True
+        self._trace: Sequence[tuple[str, bytes]] = _NO_TRACE
+        for name, value in headers:
+            if name in _TELLING:
+                self._add_telling(name, value)
         self.is_named = False
-        self.started_at = ""
-        self._head = (
-            f'{{"workflowRunId":{encode_basestring(run_id)},"action":{encode_basestring(raw["action"])}'.encode()
-        )
+        self.start = NOT_STARTED
+        head = f'{{"workflowRunId":{encode_basestring(run_id)},"action":{encode_basestring(raw["action"])}'
         if self.has_id:
-            self._head += b"," + super().wire_head()[1:]
+            head = f'{head},"jobId":{encode_basestring(self.id)},"attempt":{self.attempt}'
+        self._head = head.encode()
+
+    def _add_telling(self, name: str, value: str | bytes | None) -> None:
+        if name == ALONE:
+            self.is_alone = True
+        elif isinstance(value, bytes):
+            self._trace = [*self._trace, (name, value)]
+            self.raw[name] = value.decode(errors="replace")
 
     def wire_head(self) -> bytes:
         return self._head
+
+    def wire_tail(self, *, is_completed: bool) -> bytes:
+        return (b',"status":"completed"' if is_completed else b',"result":null') + self.start.tail
 
     def result_headers(self) -> Headers:
         """Return the headers of the result: what is known of the job."""
         if not self.has_id:
             return [CONTENT_TYPE, *self._trace]
-        return [(JOB_ID, self.id.encode()), (ATTEMPT, b"%d" % self.attempt), CONTENT_TYPE, *self._trace]
+        attempt = self.attempt
+        told = _ATTEMPTS[attempt] if 0 <= attempt < len(_ATTEMPTS) else (ATTEMPT, b"%d" % attempt)
+        return [(JOB_ID, self.id.encode()), told, CONTENT_TYPE, *self._trace]
 
 
 def headers_of(message: Message) -> Headers:
-    return cast("Headers | None", message.headers()) or []
+    return message.headers() or []  # type: ignore[return-value] # the client's own types leave out half of it
 
 
 def action_of(headers: Headers, message: Message) -> bytes:
@@ -111,13 +136,12 @@ def read_job(action: str, headers: Headers, message: Message, place: Place, leas
         raise UndecodableError(f"{type(error).__name__}: {error}") from None
 
 
-def write_result(outcome: Outcome, worker_id: str) -> bytes:
-    """Complete what was written where the handler ran."""
-    job = outcome.job
-    assert isinstance(job, KafkaJob)
-    status = b',"status":"completed"' if outcome.status is COMPLETED else b',"result":null'
-    tail = f',"workerId":{encode_basestring(worker_id)},"startedAt":"{job.started_at}"}}'.encode()
-    return b"".join((outcome.body[:-1], status, tail))
+def start_of(worker_id: str, at: str) -> Start:
+    """Say that jobs start now, at this worker; `at` as it travels."""
+    return Start(at, f',"workerId":{encode_basestring(worker_id)},"startedAt":"{at}"}}'.encode())
+
+
+NOT_STARTED: Final = start_of("", "")
 
 
 class BeatWriter:
@@ -151,7 +175,7 @@ class BeatWriter:
 def write_in_flight(job: KafkaJob, details: bytes | None) -> bytes:
     """Write the entry of a job in a heartbeat. `details` as JSON."""
     more = b"" if details is None else b',"details":' + details
-    return b'%s,"startedAt":"%s"%s}' % (Job.wire_head(job), job.started_at.encode(), more)
+    return b'%s,"startedAt":"%s"%s}' % (Job.wire_head(job), job.start.at.encode(), more)
 
 
 def read_control(value: bytes | None) -> dict[str, Any] | None:
@@ -183,8 +207,6 @@ def _read_value(message: Message) -> dict[str, Any]:
 
 def _complete(raw: dict[str, Any], headers: Headers) -> bool:
     """Fill in from the headers what the value leaves out; tell whether the job says which one it is."""
-    if "jobId" in raw and "attempt" in raw:
-        return raw["jobId"] is not None
     named = dict(cast("list[tuple[str, bytes]]", headers))
     if "jobId" not in raw and JOB_ID in named:
         raw["jobId"] = named[JOB_ID].decode()

@@ -76,8 +76,6 @@ class KafkaSession(Life):
         self._freeing: asyncio.Handle | None = None
         self._flushing: asyncio.Handle | None = None
         self._rests_until = 0.0  # when results are sent again
-        self._unsent_count = 0
-        self._unsent_bytes = 0
         self._held = 0  # places that are held back until results have arrived
         self._is_taking = True
         self._down_since: float | None = None
@@ -97,7 +95,13 @@ class KafkaSession(Life):
             self._control = Control(
                 config, hello.worker_id, hello.actions, self._logger, self._threadsafe(self._cancel)
             )
-            self._sender = Sender(config.producer(hello.worker_id, Quiet(self._logger, self._down)), self._logger)
+            quiet = Quiet(self._logger, self._down)
+            self._sender = Sender(
+                config.producer(hello.worker_id, quiet),
+                config.producer_of_many(hello.worker_id, quiet),
+                self._logger,
+                self._let_go_of_places,
+            )
         except (KafkaException, TypeError, ValueError) as error:
             raise SettingError(f"Kafka does not take these settings: {_reason(error)}") from None
         self._heartbeats = Heartbeats(
@@ -121,7 +125,7 @@ class KafkaSession(Life):
 
     @property
     def _unsent(self) -> int:
-        return self._unsent_count
+        return self._sender.results_count
 
     async def _connect(self) -> None:
         is_told = False
@@ -157,6 +161,7 @@ class KafkaSession(Life):
             self._lease,
             self._undecodable,
             self._logger,
+            self._threadsafe(self._accept),
             self._threadsafe(self._failed),
         )
         reader.start()
@@ -186,7 +191,7 @@ class KafkaSession(Life):
 
     async def _flush(self) -> None:
         self._send_ready()
-        while self._unsent_count:
+        while self._sender.results_count:
             await self._sender.wait_sent()
 
     async def _say_goodbye(self, timeout: float) -> None:
@@ -238,15 +243,15 @@ class KafkaSession(Life):
             self._quiet.set()
 
     def _accept(self, jobs: Sequence[KafkaJob]) -> None:
-        moment, started_at = self._loop.time(), records.now()
+        moment, start = self._loop.time(), records.start_of(self._hello.worker_id, records.now())
         accepted: list[KafkaJob] = []
+        cancelled, take = self._cancelled, self._jobs.add
         for job in jobs:
             job.seen_at = moment
-            job.started_at = started_at
-            if self._jobs.find(job.raw) is not None or (job.id, job.attempt) in self._cancelled:
-                self._give_place(job)
+            job.start = start
+            if (cancelled and (job.id, job.attempt) in cancelled) or not take(job):
+                self._give_places((job,))
             else:
-                self._jobs.add(job)
                 accepted.append(job)
         if not self._is_taking:
             self._report([outcomes.released(job) for job in accepted])
@@ -278,20 +283,20 @@ class KafkaSession(Life):
     # ------------------------------------------------------------ results
 
     def _report(self, results: Sequence[Outcome]) -> None:
-        for outcome in results:
-            self._jobs.remove(outcome.job)
-            self._give_place(outcome.job)
+        jobs = [outcome.job for outcome in results]
         self._ready.extend(results)
+        self._jobs.remove_all(jobs)
+        self._give_places(jobs)
 
     def _drop(self, job: Job) -> None:
         self._jobs.remove(job)
-        self._give_place(job)
+        self._give_places((job,))
 
-    def _give_place(self, job: Job) -> None:
-        if isinstance(job, KafkaJob) and job.is_alone:
+    def _give_places(self, jobs: Sequence[Job]) -> None:
+        self._free += len(jobs)
+        if len(jobs) == 1 and isinstance(jobs[0], KafkaJob) and jobs[0].is_alone:
+            self._free -= 1
             self._slots.give_back_all()
-        else:
-            self._free += 1
         if self._freeing is None:
             self._freeing = self._loop.call_soon(self._end_turn)
 
@@ -313,38 +318,33 @@ class KafkaSession(Life):
         ready, self._ready = self._ready, []
         if len(ready) >= MANY:
             self._rests_until = self._loop.time() + REST_S
-        self._sender.turn()
-        for outcome in ready:
-            self._send(outcome)
+        if ready:
+            self._send(ready)
 
-    def _send(self, outcome: Outcome) -> None:
-        job = outcome.job
-        assert isinstance(job, KafkaJob)
-        value = records.write_result(outcome, self._hello.worker_id)
-        sending = Sending(self._config.topics.results, job.key, value, self._sent, job)
-        self._unsent_count += 1
-        self._unsent_bytes += len(value)
-        self._sender.send(sending)
+    def _send(self, results: Sequence[Outcome]) -> None:
+        topic, given_up = self._config.topics.results, self._given_up
+        sendings: list[Sending] = []
+        for outcome in results:
+            job = outcome.job
+            assert isinstance(job, KafkaJob)
+            sendings.append(Sending(topic, job.key, outcome.body, given_up, job))
+        self._sender.send_results(sendings)
 
-    def _sent(self, sending: Sending, error: KafkaError | None) -> None:
-        self._unsent_count -= 1
-        self._unsent_bytes -= len(sending.value)
-        if error is not None and sending.job is not None:
-            self._send_instead(sending.job, sending, error)
-        if self._held:
-            self._let_go_of_places()
-
-    def _send_instead(self, job: KafkaJob, sending: Sending, error: KafkaError) -> None:
+    def _given_up(self, sending: Sending, error: KafkaError | None) -> None:
         """The broker will not have this result: say so in its place, so that the attempt does not hang."""
+        job = sending.job
+        assert job is not None
+        assert error is not None
         if len(sending.value) <= outcomes.STACK_BYTES_MAX:
             self._logger.error("%s: its result of %d bytes was not taken: %s", job, len(sending.value), error.str())
             return
         message = f"the result of {len(sending.value)} bytes was not taken by the broker: {error.str()}"
         self._logger.warning("%s: %s", job, message)
-        self._send(outcomes.failed(job, Failure(outcomes.TOO_LARGE, message, is_retryable=False)))
+        self._send([outcomes.failed(job, Failure(outcomes.TOO_LARGE, message, is_retryable=False))])
 
     def _let_go_of_places(self) -> None:
-        if self._held and self._unsent_count < UNSENT_MAX and self._unsent_bytes < UNSENT_BYTES_MAX:
+        sender = self._sender
+        if self._held and sender.results_count < UNSENT_MAX and sender.results_bytes < UNSENT_BYTES_MAX:
             free, self._held = self._held, 0
             self._slots.give_back(free)
 
