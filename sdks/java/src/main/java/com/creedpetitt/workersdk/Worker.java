@@ -327,7 +327,7 @@ public final class Worker {
     }
 
     private Life open(String url, String group) {
-        Map<String, String> environment = System.getenv();
+        Map<String, String> environment = settings.environment;
         String address = Address.ofWorker(url, environment, logger);
         Hello hello = new Hello(
                 workerId,

@@ -23,6 +23,7 @@ public final class WorkerBuilder {
     boolean strictOffsets;
     Map<String, ?> kafka = Map.of();
     Map<String, String> routes = Map.of();
+    Map<String, String> environment = System.getenv(); // a JVM has one; tests have one for each worker
 
     WorkerBuilder() {}
 

@@ -7,6 +7,9 @@ import java.util.concurrent.CountDownLatch;
 
 /** A worker in a process of its own. What a job does is its payload's word. */
 public final class ChildWorker {
+    /** The variable of its lease: short, since whoever kills it waits that long, unless nobody brings jobs back. */
+    static final String LEASE = "CHILD_LEASE";
+
     private ChildWorker() {}
 
     /**
@@ -17,7 +20,7 @@ public final class ChildWorker {
     public static void main(String[] actions) {
         Worker worker = Worker.builder()
                 .workerId("w-child-" + ProcessHandle.current().pid())
-                .lease(Duration.ofSeconds(3))
+                .lease(Duration.parse(System.getenv().getOrDefault(LEASE, "PT3S")))
                 .kafka(Map.of("session.timeout.ms", 6_000, "heartbeat.interval.ms", 300))
                 .build();
         for (String action : actions) {

@@ -5,9 +5,11 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.creedpetitt.workersdk.Lines;
 import com.creedpetitt.workersdk.Running;
+import com.creedpetitt.workersdk.Surroundings;
 import com.creedpetitt.workersdk.Worker;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -33,7 +35,7 @@ class KafkaPredecessorsTest {
     }
 
     private Worker worker(String id, Lines lines) {
-        return Worker.builder()
+        return Surroundings.worker(stage.environment)
                 .workerId(id)
                 .logger(lines)
                 .kafka(Map.of("session.timeout.ms", 6_000, "heartbeat.interval.ms", 300))
@@ -65,7 +67,8 @@ class KafkaPredecessorsTest {
 
     @Test
     void theOthersGoOnWhileAKilledWorkerIsStartedAgain() {
-        Map<String, String> environment = Map.of("KAFKA_BOOTSTRAP_SERVERS", site.kafka);
+        Map<String, String> environment = new HashMap<>(stage.environment);
+        environment.put(ChildWorker.LEASE, "PT30S");
         String survivor = "survivor-" + suffix;
         try (Child child = Child.java(ChildWorker.class.getName(), environment, action);
                 Running running = new Running(worker(survivor, new Lines()), site.kafka)) {

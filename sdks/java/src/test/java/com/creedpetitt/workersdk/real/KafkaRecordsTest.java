@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.creedpetitt.workersdk.Running;
+import com.creedpetitt.workersdk.Surroundings;
 import com.creedpetitt.workersdk.Worker;
 import com.creedpetitt.workersdk.WorkerBuilder;
 import com.fasterxml.jackson.databind.JsonNode;
@@ -29,8 +30,8 @@ class KafkaRecordsTest {
         return name + "-" + suffix;
     }
 
-    private static WorkerBuilder quick() {
-        return Worker.builder()
+    private WorkerBuilder quick() {
+        return Surroundings.worker(stage.environment)
                 .lease(Duration.ofSeconds(20))
                 .kafka(Map.of("session.timeout.ms", 6_000, "heartbeat.interval.ms", 300));
     }
@@ -98,7 +99,7 @@ class KafkaRecordsTest {
             assertFalse(result.value().has("jobId"));
             assertFalse(result.headers().containsKey("wf-job-id"));
             assertTrue(
-                    result.value().get("result").asText().startsWith("workflow-jobs:"),
+                    result.value().get("result").asText().startsWith(stage.topic("workflow-jobs") + ":"),
                     "a name that is the same again");
         }
     }
@@ -116,6 +117,25 @@ class KafkaRecordsTest {
             String shared = stage.give(action("shared"), 1);
             assertEquals("own", stage.resultOf(own).value().get("result").asText());
             assertEquals("shared", stage.resultOf(shared).value().get("result").asText());
+        }
+    }
+
+    @Test
+    void aJobThatLastsIsNamedInHeartbeats() {
+        CountDownLatch go = new CountDownLatch(1);
+        Worker worker = quick().build().register(action("act"), payload -> {
+            go.await();
+            return payload;
+        });
+        try (Running running = new Running(worker, site.kafka)) {
+            String id = stage.give(action("act"), 1);
+            Installation.until(
+                    "it is named",
+                    () -> stage.heartbeats.stream()
+                            .anyMatch(beat ->
+                                    beat.at("/inFlight/0/jobId").asText().equals(id)));
+            go.countDown();
+            assertEquals("completed", stage.resultOf(id).value().get("status").asText());
         }
     }
 

@@ -14,6 +14,9 @@ import java.util.Map;
 import java.util.UUID;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Future;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
@@ -24,36 +27,66 @@ import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
-/** The orchestrator's part, played on a real broker: writes jobs, and listens to results and heartbeats. */
+/**
+ * The orchestrator's part, played on a real broker: writes jobs, and listens to results and heartbeats.
+ *
+ * <p>On topics of its own. An orchestrator that heard of a job in hand, of a run that it does not know, would have the
+ * worker stop it.
+ */
 final class Stage implements AutoCloseable {
+    private static final Map<String, Integer> PARTITIONS =
+            Map.of("jobs", 4, "results", 4, "heartbeats", 1, "control", 1);
+
     /** A record on the topic of results. */
     record Result(String key, Map<String, String> headers, JsonNode value) {}
 
     final List<Result> results = new CopyOnWriteArrayList<>();
     final List<JsonNode> heartbeats = new CopyOnWriteArrayList<>();
+    /** What a worker must have to play here. */
+    final Map<String, String> environment;
 
+    private final String prefix = "stage-" + UUID.randomUUID().toString().substring(0, 8) + "-";
     private final ObjectMapper mapper = new ObjectMapper();
+    private final Admin admin;
     private final KafkaProducer<byte[], byte[]> producer;
     private final KafkaConsumer<byte[], byte[]> consumer;
     private final Thread thread = new Thread(this::listen);
     private volatile boolean isListening = true;
 
     Stage(String servers) {
+        environment = Map.of("KAFKA_BOOTSTRAP_SERVERS", servers, "WORKFLOW_KAFKA_PREFIX", prefix);
+        admin = Admin.create(Map.of("bootstrap.servers", servers));
+        List<NewTopic> topics = new ArrayList<>();
+        PARTITIONS.forEach((name, count) -> topics.add(new NewTopic(topic("workflow-" + name), count, (short) 1)));
+        done(admin.createTopics(topics).all());
         producer = new KafkaProducer<>(
                 Map.of("bootstrap.servers", servers), new ByteArraySerializer(), new ByteArraySerializer());
         consumer = new KafkaConsumer<>(
-                Map.of("bootstrap.servers", servers, "enable.auto.commit", false, "fetch.max.wait.ms", 20),
+                Map.of(
+                        "bootstrap.servers",
+                        servers,
+                        "enable.auto.commit",
+                        false,
+                        "auto.offset.reset",
+                        "earliest",
+                        "fetch.max.wait.ms",
+                        20),
                 new ByteArrayDeserializer(),
                 new ByteArrayDeserializer());
         List<TopicPartition> places = new ArrayList<>();
-        for (String topic : List.of("workflow-results", "workflow-heartbeats")) {
-            consumer.partitionsFor(topic).forEach(info -> places.add(new TopicPartition(topic, info.partition())));
+        for (String name : List.of("results", "heartbeats")) {
+            for (int partition = 0; partition < PARTITIONS.get(name); partition++) {
+                places.add(new TopicPartition(topic("workflow-" + name), partition));
+            }
         }
         consumer.assign(places);
-        consumer.seekToEnd(places);
-        places.forEach(consumer::position);
         thread.setDaemon(true);
         thread.start();
+    }
+
+    /** Returns the name that a topic has here. */
+    String topic(String name) {
+        return prefix + name;
     }
 
     /** Writes a job as the orchestrator does; returns its id. */
@@ -68,7 +101,7 @@ final class Stage implements AutoCloseable {
 
     /** Returns how many partitions the topic of jobs has. */
     int partitions() {
-        return producer.partitionsFor("workflow-jobs").size();
+        return PARTITIONS.get("jobs");
     }
 
     private String give(String topic, Integer partition, String action, Object payload, boolean isAlone) {
@@ -104,14 +137,9 @@ final class Stage implements AutoCloseable {
     }
 
     private void write(String topic, Integer partition, String key, String value, List<Header> headers) {
-        try {
-            byte[] bytes = value == null ? null : value.getBytes(StandardCharsets.UTF_8);
-            byte[] name = key == null ? null : key.getBytes(StandardCharsets.UTF_8);
-            producer.send(new ProducerRecord<>(topic, partition, name, bytes, headers))
-                    .get();
-        } catch (InterruptedException | ExecutionException error) {
-            throw new AssertionError(error);
-        }
+        byte[] bytes = value == null ? null : value.getBytes(StandardCharsets.UTF_8);
+        byte[] name = key == null ? null : key.getBytes(StandardCharsets.UTF_8);
+        done(producer.send(new ProducerRecord<>(topic(topic), partition, name, bytes, headers)));
     }
 
     Result resultOf(String field, String value) {
@@ -144,7 +172,7 @@ final class Stage implements AutoCloseable {
         while (isListening) {
             for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(50))) {
                 JsonNode value = read(record.value());
-                if (record.topic().equals("workflow-heartbeats")) {
+                if (record.topic().equals(topic("workflow-heartbeats"))) {
                     heartbeats.add(value);
                 } else {
                     Map<String, String> headers = new HashMap<>();
@@ -173,5 +201,18 @@ final class Stage implements AutoCloseable {
             throw new AssertionError(error);
         }
         producer.close();
+        done(admin.deleteTopics(PARTITIONS.keySet().stream()
+                        .map(name -> topic("workflow-" + name))
+                        .toList())
+                .all());
+        admin.close();
+    }
+
+    private static void done(Future<?> future) {
+        try {
+            future.get();
+        } catch (InterruptedException | ExecutionException error) {
+            throw new AssertionError(error);
+        }
     }
 }
