@@ -125,7 +125,8 @@ def test_limits_in_the_document_are_those_that_hold(document: dict[str, Any]) ->
 
 
 def test_the_application_has_the_operations_of_the_document_and_no_others(api: Api, document: dict[str, Any]) -> None:
-    app = inspect.getclosurevars(api.app).nonlocals["app"]
+    edge = api.app._application  # type: ignore[attr-defined]
+    app = inspect.getclosurevars(edge).nonlocals["app"]
     routes = {
         (method.method.lower(), route.path)
         for route in falcon.inspect.inspect_routes(app)

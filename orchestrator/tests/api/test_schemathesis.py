@@ -14,7 +14,8 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.python import asgi
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
-from orchestrator.api.app import Asgi, make_app
+from orchestrator.api.app import make_app
+from orchestrator.api.asgi import Asgi
 from orchestrator.api.operations import OPERATIONS
 from orchestrator.bootstrap import open_orchestrator
 from orchestrator.model.limits import Limits

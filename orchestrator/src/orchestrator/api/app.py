@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import falcon
 import falcon.asgi
 from falcon.asgi import Request, Response
 
 from orchestrator.api import asyncapi, http, openapi
+from orchestrator.api.asgi import VERSIONS, Asgi, Receive, Scope, Send
 from orchestrator.api.dead_letters import DeadLetter, DeadLetters, DiscardMany, Groups, Redrive, RedriveMany
+from orchestrator.api.guard import Guard
 from orchestrator.api.health import Live, Ready
 from orchestrator.api.metrics import Metrics
+from orchestrator.api.plain import TRIGGER, PlainTriggers
 from orchestrator.api.runs import Cancel, Events, Run, Runs
 from orchestrator.api.served import Served
 from orchestrator.api.workers import Drain, Exchange, Heartbeat, Worker, Workers
 from orchestrator.api.workflows import Trigger, Version, Versions, Workflow, Workflows
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.model.errors import InvalidRequest, OrchestratorError
-from orchestrator.model.problem import HostRefused, RoleMissing, error_kinds, problem_of
+from orchestrator.model.problem import RoleMissing, error_kinds, problem_of
 from orchestrator.model.role import Role
 from orchestrator.model.topics import TOPICS, Topics
 from orchestrator.pages import render
 from orchestrator.pages.assets import ASSET_HEADERS, asset
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_VERSIONS: Final = frozenset({"1.1", "1.0"})
-_HOSTS_REMEMBERED: Final = 64
 _ALWAYS: Final = frozenset({"/health/live", "/health/ready", "/metrics", "/errors/{code}", "/assets/{name}"})
 """What a process answers whatever its roles are."""
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None, topics: Topics = TOPICS) -> Asgi:
@@ -50,13 +43,15 @@ def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None, topics: 
         topics: what the topics are called here.
     """
     served = Served()
-    middleware: list[Any] = [_Answers(orchestrator, served), _Guard(hosts)]
+    guard = Guard(hosts)
+    middleware: list[Any] = [_Answers(orchestrator, served), guard]
     app = falcon.asgi.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     app.add_error_handler(Exception, http.on_fault)
     app.add_error_handler(falcon.HTTPError, http.on_http_error)
     app.add_error_handler(OrchestratorError, http.on_problem)
+    trigger = Trigger(orchestrator)
     routes: dict[str, Any] = {
         "/": _Home(),
         "/workflow": Workflows(orchestrator),
@@ -67,7 +62,7 @@ def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None, topics: 
         "/workflow/{workflow_id}": Workflow(orchestrator),
         "/workflow/{workflow_id}/versions": Versions(orchestrator),
         "/workflow/{workflow_id}/versions/{number}": Version(orchestrator),
-        "/workflow/{workflow_id}/trigger": Trigger(orchestrator),
+        TRIGGER: trigger,
         "/workers": Workers(orchestrator),
         "/workers/{worker_id}": Worker(orchestrator),
         "/workers/{worker_id}/exchange": Exchange(orchestrator),
@@ -95,7 +90,8 @@ def make_app(orchestrator: Orchestrator, hosts: Collection[str] | None, topics: 
             app.add_route(path, resource)
     if not serves_all:
         app.add_sink(_Refusal(orchestrator.life.roles), "/")
-    return _edge(app)
+    edge = _edge(app)
+    return PlainTriggers(trigger, orchestrator, guard, served, edge) if serves_all else edge
 
 
 class _Refusal:
@@ -113,7 +109,7 @@ def _edge(app: falcon.asgi.App[Any, Any]) -> Asgi:
     refuse versions of HTTP on which it raises."""
 
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope.get("http_version", "1.1") not in _VERSIONS:
+        if scope.get("http_version", "1.1") not in VERSIONS:
             await _refuse_version(scope, send)
             return
 
@@ -140,31 +136,6 @@ async def _refuse_version(scope: Scope, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-class _Guard:
-    """Refuses requests that a web page elsewhere could have caused."""
-
-    def __init__(self, hosts: Collection[str] | None) -> None:
-        self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
-        self._passed: set[str] = set()
-        """Host headers that were right before: a worker sends the same one a thousand times a second."""
-
-    async def process_request(self, req: Request, resp: Response) -> None:
-        """Check Host and, for a change, Origin."""
-        header = req.get_header("Host", default="")
-        if header not in self._passed:
-            self._check_host(_host(req))
-            if len(self._passed) < _HOSTS_REMEMBERED:
-                self._passed.add(header)
-        origin = req.get_header("Origin")
-        if origin is not None and req.method not in _SAFE_METHODS and _address(origin) != req.netloc.lower():
-            raise HostRefused(f"a page of {origin} may not change anything here")
-
-    def _check_host(self, host: str) -> None:
-        if self._hosts is not None and host not in self._hosts and not _is_loopback(host):
-            known = ", ".join(sorted(self._hosts))
-            raise HostRefused(f"this server is not {host!r} but {known}; set ORCHESTRATOR_HOSTS to add a name")
-
-
 class _Answers:
     """Counts answers, and closes connections when the process goes: one that is kept would break."""
 
@@ -174,36 +145,14 @@ class _Answers:
 
     async def process_request(self, req: Request, resp: Response) -> None:
         """Note when the request came."""
-        self._served.begin(req)
+        self._served.begin(req.scope, http.caller(req))
 
     async def process_response(self, req: Request, resp: Response, resource: object, req_succeeded: bool) -> None:  # noqa: FBT001 - Falcon's
         """Count the answer; close the connection with it."""
-        self._served.end(req, resp, found=resource is not None)
+        method = "any" if resource is None else req.method
+        self._served.end(req.scope, method, req.uri_template or "none", resp.status_code)
         if self._life.is_leaving:
             resp.set_header("Connection", "close")
-
-
-def _host(req: Request) -> str:
-    """Give the name by which the server is called; empty where the header cannot be read."""
-    try:
-        return req.host.lower()
-    except ValueError:
-        return ""
-
-
-def _address(origin: str) -> str | None:
-    """Give host and port of an origin; None where it cannot be read."""
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 class _Home:

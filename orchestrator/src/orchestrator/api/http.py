@@ -39,6 +39,8 @@ CALLER: Final = "orchestrator.caller"
 """Key of the ASGI scope under which the server keeps the connection, a `Caller`."""
 GONE: Final = "orchestrator.gone"
 """Key of the ASGI scope that is there when the caller went away while its body was read."""
+FAILED: Final = "orchestrator.failed"
+"""Key of the ASGI scope under which is kept what a request has come to before the application has it."""
 
 
 async def read_body(req: Request, limits: Limits, most: int | None = None) -> bytes:

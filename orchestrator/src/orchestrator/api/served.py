@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
-from falcon.asgi import Request, Response
-
-from orchestrator.api import http
 from orchestrator.app.tally import Distribution
+from orchestrator.app.waits import Caller
 
 SECONDS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Upper bounds of the buckets of the time that an answer takes."""
+
+
+_BEGAN: Final = "orchestrator.began"
+"""Key of the ASGI scope under which is kept when the request came."""
 
 
 class _Count:
@@ -37,19 +39,19 @@ class Served:
         """Requests answered, by method, route and status."""
         return {(method, route, str(status)): one.number for (method, route, status), one in self._counts.items()}
 
-    def begin(self, req: Request) -> None:
-        """Note when a request came."""
-        caller = http.caller(req)
-        req.context.served = (perf_counter(), caller, caller.waited)
+    def begin(self, scope: dict[str, Any], caller: Caller) -> None:
+        """Note when a request came, unless that is known."""
+        if _BEGAN not in scope:
+            scope[_BEGAN] = (perf_counter(), caller, caller.waited)
 
-    def end(self, req: Request, resp: Response, *, found: bool) -> None:
-        """Count the answer; ``found`` says whether the route has the method."""
-        key = (req.method if found else "any", req.uri_template or "none", resp.status_code)
+    def end(self, scope: dict[str, Any], method: str, route: str, status: int) -> None:
+        """Count the answer."""
+        key = (method, route, status)
         count = self._counts.get(key)
         if count is None:
             count = self._counts[key] = _Count(self.seconds.setdefault(key[:2], Distribution(SECONDS)))
         count.number += 1
-        began_on, caller, waited = req.context.served
+        began_on, caller, waited = scope[_BEGAN]
         seconds = perf_counter() - began_on - (caller.waited - waited)
         # A wait is measured by the loop's clock, to the millisecond.
         count.seconds.add(max(0.0, seconds))

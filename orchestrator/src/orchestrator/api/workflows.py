@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Final
 
 from falcon.asgi import Request, Response
 
 from orchestrator.api import http
+from orchestrator.app.command import Triggered
 from orchestrator.app.gateway import wait_duration
 from orchestrator.app.orchestrator import Orchestrator, check_key
+from orchestrator.app.waits import Caller
 from orchestrator.model.errors import Busy, WorkflowNotFound
 from orchestrator.model.times import Duration
+from orchestrator.model.trace import Trace
 from orchestrator.model.view import Started
 from orchestrator.pages import render
+
+_WAITS_REMEMBERED: Final = 64
+_WAIT_CHARS_MAX: Final = 32
 
 
 class Workflows:
@@ -87,24 +94,36 @@ class Trigger:
 
     def __init__(self, orchestrator: Orchestrator) -> None:
         self._orchestrator = orchestrator
+        self.waits: dict[bytes, Duration] = {b"": Duration(0)}
+        """What queries that were right before ask for: callers send the same one each time."""
+
+    async def begin(
+        self, workflow_id: str, raw: bytes, key: str | None, trace: Trace | None, wait: Duration, caller: Caller
+    ) -> Triggered:
+        """Start a run, and wait so long for its end."""
+        triggered = await self._orchestrator.trigger(workflow_id, raw, key, trace)
+        if wait:
+            # The run has begun: where too many wait already, its id now is worth more than an error.
+            with contextlib.suppress(Busy):
+                await self._orchestrator.wait(triggered.run_id, wait, caller, has_begun_now=triggered.created)
+        return triggered
 
     async def on_post(self, req: Request, resp: Response, workflow_id: str) -> None:
         """Start a run; the answer is its id, as text unless JSON is asked for."""
+        if http.FAILED in req.scope:
+            raise req.scope.pop(http.FAILED)
         orchestrator = self._orchestrator
         wait = Duration(0)
         if req.query_string:
             http.check_parameters(req, ("wait",))
             wait = wait_duration(http.parameter(req, "wait") or 0, orchestrator.limits, "wait")
+            if len(self.waits) < _WAITS_REMEMBERED and len(req.query_string) <= _WAIT_CHARS_MAX:
+                self.waits[req.query_string.encode()] = wait
         key = check_key(http.header(req, "Idempotency-Key"), orchestrator.limits)
         trace = http.trace(req, orchestrator.limits)
         raw = await http.read_body(req, orchestrator.limits)
-        triggered = await orchestrator.trigger(workflow_id, raw, key, trace)
         as_json = http.JSON in req.accept
-        if wait:
-            # The run has begun: where too many wait already, its id now is worth more than an error.
-            with contextlib.suppress(Busy):
-                caller = http.caller(req)
-                await orchestrator.wait(triggered.run_id, wait, caller, has_begun_now=triggered.created)
+        triggered = await self.begin(workflow_id, raw, key, trace, wait, http.caller(req))
         resp.set_header("Location", f"/workflow/run/{triggered.run_id}")
         status = 201 if triggered.created else 200
         if as_json:
