@@ -117,6 +117,16 @@ def test_a_body_in_pieces_takes_the_long_way(api: Api) -> None:
     assert api.show(answer.text)["input"] == 7
 
 
+@pytest.mark.parametrize("more", [(), TWICE])
+def test_who_has_gone_before_the_server_looked_starts_nothing(api: Api, more: tuple[tuple[str, str], ...]) -> None:
+    before = api.counts()
+    caller = Caller()
+    caller.taken = 1
+    answer = api.run(api.call("POST", "/workflow/flow/trigger", caller=caller, more=more))
+    assert answer == (0, {}, b"")
+    assert api.counts() == before
+
+
 def test_an_answer_in_json_takes_the_long_way(api: Api) -> None:
     answer = api.run(api.call("POST", "/workflow/flow/trigger", b"{}", {"Accept": "application/json"}))
     assert (answer.status, list(answer.json())) == (201, ["runId"])

@@ -42,13 +42,13 @@ class PlainTriggers:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         path = _PATH.fullmatch(scope["path"])
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers: dict[bytes, bytes] = {} if path is None else dict(scope["headers"])
         if path is None or path[1] in RESERVED_IDS or not self._is_plain(scope, headers):
             await self._application(scope, receive, send)
             return
         first = await receive()
         body: bytes = first.get("body", b"")
-        if first.get("more_body", False) or not self._is_whole(body, headers):
+        if not self._is_whole(first, headers):
             await self._application(scope, _again(first, receive), send)
             return
         caller: Caller = scope.get(http.CALLER) or Caller()
@@ -107,8 +107,14 @@ class PlainTriggers:
             and scope["query_string"] in self._trigger.waits
         )
 
-    def _is_whole(self, body: bytes, headers: dict[bytes, bytes]) -> bool:
-        return headers.get(b"content-length") == b"%d" % len(body) and len(body) <= self._limits.request_bytes_max
+    def _is_whole(self, message: dict[str, Any], headers: dict[bytes, bytes]) -> bool:
+        size = len(message.get("body", b""))
+        return (
+            message["type"] == "http.request"
+            and not message.get("more_body", False)
+            and headers.get(b"content-length") == b"%d" % size
+            and size <= self._limits.request_bytes_max
+        )
 
 
 def _again(first: dict[str, Any], receive: Receive) -> Receive:

@@ -49,7 +49,7 @@ async def until(woken: asyncio.Future[bool], seconds: float, caller: Caller | No
         if not woken.done():
             woken.set_result(False)
 
-    loop = asyncio.get_running_loop()
+    loop = woken.get_loop()
     began_on = loop.time()
     timer = loop.call_later(seconds, expire)
     if caller is not None:
