@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
 import asyncpg
 
 from orchestrator.adapters.postgres.database import Database
 from orchestrator.adapters.postgres.queries import PostgresQueries
 from orchestrator.adapters.postgres.store import PostgresStore
+from orchestrator.model.errors import Contended
 from orchestrator.model.run import RunId, RunState
 from orchestrator.ports.store import RunChange, Store
 from tests.ports import postgres_server
 from tests.ports.places import Opened, PostgresDatabase
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -47,6 +51,21 @@ async def read(store: Store, *ids: RunId) -> dict[RunId, RunState]:
     """Read runs in a transaction."""
     async with store.transaction() as tx:
         return await tx.runs(ids)
+
+
+def careful(*places: Opened) -> None:
+    """Let processes be as they are when others were in their way: they lock what they read."""
+    for place in places:
+        assert isinstance(place.store, PostgresStore)
+        place.store._careful = 1_000
+
+
+async def until_current(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Do what the pipeline does: decide again where another process was faster."""
+    for _ in range(20):
+        with suppress(Contended):
+            return await attempt()
+    raise AssertionError("others were faster twenty times")
 
 
 async def blocked(postgres: PostgresDatabase, count: int = 1) -> None:

@@ -13,11 +13,11 @@ from orchestrator.adapters.postgres.faults import translate
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.model.errors import Contended, InvariantBroken, NotWritable, Unavailable
 from orchestrator.model.run import RunId
-from orchestrator.ports.store import PayloadRef, Store
+from orchestrator.ports.store import PayloadRef, RunChange, Store
 from tests.ports import postgres_server
 from tests.ports.places import PostgresDatabase
-from tests.ports.postgres_processes import blocked, end_connections, processes, read, run, save
-from tests.ports.scribe import Scribe
+from tests.ports.postgres_processes import blocked, careful, end_connections, processes, read, run, save
+from tests.ports.scribe import Scribe, make_version
 
 # --- connections that are lost ---------------------------------------------------------------------------------------
 
@@ -72,6 +72,7 @@ async def test_a_transaction_that_was_cancelled_leaves_its_connection_usable(pos
     async with processes(postgres) as (one, two):
         await scribe.define(one.store)
         await save(one.store, scribe.start())
+        careful(one, two)
         async with one.store.transaction() as tx:
             await tx.runs([run(1)])
             for _ in range(2 * postgres_database.TRANSACTIONS_MAX):
@@ -94,6 +95,7 @@ async def test_what_waits_too_long_for_a_lock_is_unavailable(
     async with processes(postgres) as (one, two):
         await scribe.define(one.store)
         await save(one.store, scribe.start())
+        careful(one, two)
         async with one.store.transaction() as tx:
             await tx.runs([run(1)])
             waiting = read(two.store, run(1))
@@ -111,6 +113,7 @@ async def test_a_process_that_was_stopped_loses_its_locks(
         await save(one.store, scribe.start())
     monkeypatch.setitem(postgres_database._SESSION, "idle_in_transaction_session_timeout", "200")
     async with processes(postgres) as (one, two):
+        careful(one, two)
         stopped = _read_and_wait(one.store, two.store, run(1))
         with pytest.raises(Unavailable):
             await stopped
@@ -128,11 +131,12 @@ async def test_more_transactions_than_connections_wait_for_one_and_not_for_ever(
     monkeypatch.setattr(postgres_database, "FREE_SECONDS", 0.1)
     database = await Database.open(postgres.url, transactions_max=1)
     store = PostgresStore(database)
-    async with store.transaction():
-        waiting = read(store)
+    async with store.transaction() as tx:
+        await tx.definitions(["order"])
+        waiting = read(store, run(1))
         with pytest.raises(Unavailable, match="in time"):
             await waiting
-    assert await read(store) == {}
+    assert await read(store, run(1)) == {}
     await database.close()
 
 
@@ -205,28 +209,37 @@ def test_what_the_driver_says_is_put_in_the_words_of_the_model(error: Exception,
     assert str(translate(error))
 
 
+@pytest.mark.parametrize("statements", [1, 2])
 async def test_a_commit_whose_answer_is_lost_is_unavailable_and_may_have_been(
-    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch, statements: int
 ) -> None:
     """Never `Contended`: what is decided again at once must not have been recorded."""
-    scribe = Scribe()
-    real = asyncpg.Connection.execute
+    scribe = Scribe(make_version(steps=4))
+    name, beginning = ("fetch", "WITH") if statements == 1 else ("execute", "COMMIT")
+    real = getattr(asyncpg.Connection, name)
 
-    async def execute(connection: asyncpg.Connection, sql: str, *arguments: object, **more: object) -> str:
-        answer = str(await real(connection, sql, *arguments))
-        if sql == "COMMIT":
+    async def call(connection: asyncpg.Connection, sql: str, *arguments: object, **more: object) -> object:
+        answer = await real(connection, sql, *arguments)
+        if sql.startswith(beginning):
             raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
         return answer
 
     async with postgres.open() as opened:
         await scribe.define(opened.store)
-        monkeypatch.setattr(asyncpg.Connection, "execute", execute)
-        writing = save(opened.store, scribe.start())
+        await save(opened.store, scribe.start())
+        monkeypatch.setattr(asyncpg.Connection, name, call)
+        writing = _save_in_parts(opened.store, *([scribe.complete(run(1))] for _ in range(statements)))
         with pytest.raises(Unavailable, match="not known whether") as failed:
             await writing
         assert not isinstance(failed.value, Contended)
         monkeypatch.undo()
         assert await read(opened.store, run(1)) == scribe.states
+
+
+async def _save_in_parts(store: Store, *parts: list[RunChange]) -> None:
+    async with store.transaction() as tx:
+        for part in parts:
+            await tx.save(part)
 
 
 # --- transactions that had a failure ---------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ class Overheard:
             types = [kind.name for kind in (await connection.prepare(sql)).get_parameters()]
             await connection.execute("BEGIN")
             await connection.execute(f"PREPARE overheard{in_brackets(', '.join(types))} AS {sql}")
-            values = ", ".join(f"{literal(value)}::{kind}" for value, kind in zip(arguments, types, strict=True))
+            values = ", ".join(f"{literal(value, kind)}::{kind}" for value, kind in zip(arguments, types, strict=True))
             options = "FORMAT JSON" if "INSERT" in sql else "ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON"
             execute = f"EXECUTE overheard{in_brackets(values)}"
             explained = await self._fetch(connection, f"EXPLAIN ({options}) {execute}")
@@ -134,15 +134,16 @@ def in_brackets(text: str) -> str:
     return f" ({text})" if text else ""
 
 
-def literal(value: Any) -> str:
+def literal(value: Any, kind: str = "") -> str:
     """Write a value down in SQL."""
     if value is None:
         return "NULL"
     if isinstance(value, (list, tuple)):
-        return f"ARRAY[{', '.join(map(literal, value))}]"
+        return f"ARRAY[{', '.join(literal(one, kind) for one in value)}]"
     if isinstance(value, bytes):
         return f"'\\x{value.hex()}'::bytea"
-    return str(value) if isinstance(value, int) else f"'{value}'"
+    # A number of a transaction is cast from text only.
+    return str(value) if isinstance(value, int) and not kind.startswith("xid") else f"'{value}'"
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -163,13 +163,14 @@ class Batch:
 
     async def write(self) -> None:
         """Write all changes, and find the payloads of the jobs to publish."""
+        # Read first: a store may write all of a batch by one statement, if nothing is asked of it after that.
+        missing = [ref for dispatch, state, _, _ in self._dispatches if (ref := self._ref(dispatch, state)) is not None]
+        if missing:
+            self._payloads.update(await self._tx.payloads(missing))
         if self._changes:
             await self._tx.save(self._changes)
         if self._records:
             await self._tx.remember(self._records, self._now)
-        missing = [ref for dispatch, state, _, _ in self._dispatches if (ref := self._ref(dispatch, state)) is not None]
-        if missing:
-            self._payloads.update(await self._tx.payloads(missing))
         for dispatch, state, plan, details in self._dispatches:
             if not self._is_current(dispatch, state.run_id):
                 # A later request of the same batch has ended it: it must never go out.

@@ -65,15 +65,20 @@ class Transaction(Protocol):
     """One atomic change. What a method wrote is seen by the methods called after it."""
 
     async def runs(self, ids: Iterable[RunId]) -> dict[RunId, RunState]:
-        """Read and lock runs until the end of the transaction; unknown ids are left out.
+        """Read runs; unknown ids are left out.
 
-        No other transaction may change these runs meanwhile, in this process or another: one that asks for a run that
-        is locked waits, and then reads what the first has made of it.
+        No other transaction changes them between that and the commit. One of this process that asks for a run that
+        another has read waits until that has ended, and then reads what it made of it. One of another process waits
+        too, or one of the two is ended as `model.errors.Contended`, at the latest by its commit.
         """
         ...
 
     async def definitions(self, ids: Iterable[str]) -> dict[str, DefinitionVersion]:
-        """Read the latest version of each; unknown ids are left out."""
+        """Read the latest version of each; unknown ids are left out.
+
+        What is read may be untrue already: the transaction ends as `model.errors.Contended` then, and the next one
+        reads what is true.
+        """
         ...
 
     async def add_definition(self, version: DefinitionVersion) -> None:
@@ -93,7 +98,7 @@ class Transaction(Protocol):
         """Write records of different keys; one of the same key that has expired at ``now`` is replaced.
 
         Raises:
-            Contended: a key is in use: another transaction has written it since this one looked.
+            Contended: a key is in use: another transaction has written it since this one looked; now, or at the commit.
         """
         ...
 

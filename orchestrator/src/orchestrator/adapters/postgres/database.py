@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final, Self
 
 import asyncpg
@@ -13,7 +13,6 @@ from asyncpg.pool import PoolConnectionProxy
 from orchestrator.adapters.postgres.connect import CONNECT_SECONDS, START_SECONDS
 from orchestrator.adapters.postgres.faults import FAILURES, translate
 from orchestrator.adapters.postgres.migrate import migrate
-from orchestrator.model.errors import Unavailable
 from orchestrator.ports.queries import Connections
 
 Connection = PoolConnectionProxy
@@ -32,8 +31,6 @@ IDLE_SECONDS: Final = 30.0
 """How long the server keeps a transaction whose process says nothing, such as one that was stopped: its locks go."""
 SILENCE_SECONDS: Final = STATEMENT_SECONDS + 5
 """How long an answer may stay away before the connection counts as lost."""
-ROLL_BACK_SECONDS: Final = 2.0
-"""How long a connection may take to roll back; beyond it the connection is dropped, which does the same."""
 CLOSE_SECONDS: Final = 2.0
 """How long connections may take to come back and be closed when the process goes."""
 _STATEMENTS_KEPT: Final = 300
@@ -138,25 +135,9 @@ class Database:
             except FAILURES:
                 pool.terminate()
 
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Connection]:
-        """Open a transaction on a connection that nobody else uses; committed when the block ends.
-
-        Raises:
-            Unavailable: there is no connection, or the commit failed and may have been.
-        """
-        async with self._writers.taken() as connection:
-            try:
-                await connection.execute("BEGIN")
-            except FAILURES as error:
-                _drop(connection)
-                raise translate(error) from error
-            try:
-                yield connection
-            except BaseException:
-                await _roll_back(connection)
-                raise
-            await _commit(connection)
+    def writing(self) -> AbstractAsyncContextManager[Connection]:
+        """Give a connection for a transaction that nobody else uses while the block runs."""
+        return self._writers.taken()
 
     async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         """Read committed rows."""
@@ -184,34 +165,3 @@ def _pool(url: str, most: int) -> asyncpg.Pool:
 
 async def _nothing(connection: asyncpg.Connection) -> None:
     pass
-
-
-def _drop(connection: Connection) -> None:
-    """Cut a connection off, if the pool has not yet; the pool makes another."""
-    with suppress(*FAILURES):
-        connection.terminate()
-
-
-async def _commit(connection: Connection) -> None:
-    try:
-        status = await connection.execute("COMMIT")
-    except FAILURES as error:
-        _drop(connection)
-        raise Unavailable(f"it is not known whether the store has committed: {error}") from error
-    except BaseException:
-        _drop(connection)
-        raise
-    if status != "COMMIT":
-        raise Unavailable(f"the store has taken the transaction back ({status})")
-
-
-async def _roll_back(connection: Connection) -> None:
-    """End a transaction as if it had not been; without its connection the server does that by itself."""
-    try:
-        async with asyncio.timeout(ROLL_BACK_SECONDS):
-            await connection.execute("ROLLBACK")
-    except FAILURES:
-        _drop(connection)
-    except BaseException:
-        _drop(connection)
-        raise

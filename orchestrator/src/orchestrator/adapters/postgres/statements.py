@@ -12,7 +12,7 @@ the table is analyzed again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +26,17 @@ class Part(NamedTuple):
     sql: str
     then: str = ""
     """What is done with what it returns; it goes by its name."""
+    scalars: tuple[str, ...] = ()
+    """The types of what is the same for all rows, which ``{0}``, ``{1}``, ... stand for."""
+    is_counted: bool = False
+    """Whether it returns a row for each of its rows, unless something is not as it was when it was decided from."""
+
+
+class Rows(NamedTuple):
+    """What a part is given."""
+
+    rows: list[tuple[Any, ...]]
+    scalars: tuple[Any, ...] = ()
 
 
 def key_is(column: str, value: str) -> str:
@@ -47,16 +58,34 @@ PARTS: Final = {
     ),
     # No column of an index: the new version stays on the page of the old one, and no index is written.
     "advanced": Part(
-        ("bigint", "int", "bytea"),
+        ("bigint", "int", "bytea", "xid"),
         f"""UPDATE runs SET current_step = new.current_step, state = new.state
-        FROM unnest({{rows}}) AS new (seq, current_step, state) WHERE {key_is("runs.seq", "new.seq")}""",
+        FROM unnest({{rows}}) AS new (seq, current_step, state, written_by)
+        WHERE {key_is("runs.seq", "new.seq")} AND runs.xmin = written_by RETURNING 1""",
+        is_counted=True,
     ),
     "moved": Part(
-        ("bigint", "text", "int", "bigint", "bigint", "int", "bytea", "bytea"),
+        ("bigint", "text", "int", "bigint", "bigint", "int", "bytea", "bytea", "xid"),
         f"""UPDATE runs SET status = new.status, current_step = new.current_step, ended_at = new.ended_at,
             deadline = new.deadline, output_of = new.output_of, failure = new.failure, state = new.state
-        FROM unnest({{rows}}) AS new (seq, status, current_step, ended_at, deadline, output_of, failure, state)
-        WHERE {key_is("runs.seq", "new.seq")}""",
+        FROM unnest({{rows}})
+            AS new (seq, status, current_step, ended_at, deadline, output_of, failure, state, written_by)
+        WHERE {key_is("runs.seq", "new.seq")} AND runs.xmin = written_by RETURNING 1""",
+        is_counted=True,
+    ),
+    # What was decided from memory alone and changes nothing.
+    "unchanged": Part(
+        ("bigint", "xid"),
+        """SELECT 1 FROM unnest({rows}) AS new (seq, written_by) CROSS JOIN LATERAL (
+            SELECT 1 FROM runs WHERE runs.seq = new.seq AND runs.xmin = written_by LIMIT 1) AS one""",
+        is_counted=True,
+    ),
+    "latest": Part(
+        ("text", "int", "text"),
+        """SELECT 1 FROM unnest({rows}) AS new (id, version, digest) CROSS JOIN LATERAL (
+            SELECT version, digest FROM definitions WHERE workflow_id = new.id ORDER BY version DESC LIMIT 1) AS last
+        WHERE last.version = new.version AND last.digest = new.digest""",
+        is_counted=True,
     ),
     # Numbered in the order of the arrays, which is the order of the decisions. A step whose result it has is over:
     # its job goes without being named once more.
@@ -77,9 +106,10 @@ PARTS: Final = {
     # The way of nearly every job. A step that was not open has no row: to look for one would cost half as much again.
     # What a first attempt has no need of is not sent along: every value of an array costs a microsecond.
     "first": Part(
-        ("bigint", "int", "text", "int", "bigint"),
-        """INSERT INTO jobs (state, attempt, alone, run_seq, step, action, input_of, due_at)
-        SELECT 'pending', 1, false, new.* FROM unnest({rows}) AS new""",
+        ("bigint", "int", "text", "int"),
+        """INSERT INTO jobs (state, attempt, alone, due_at, run_seq, step, action, input_of)
+        SELECT 'pending', 1, false, {0}, new.* FROM unnest({rows}) AS new""",
+        scalars=("bigint",),
     ),
     "queued": Part(
         ("bigint", "int", "int", "text", "int", "boolean", "bytea", "bigint", "bigint"),
@@ -113,22 +143,59 @@ PARTS: Final = {
             SELECT * FROM jobs WHERE run_seq = run.seq AND jobs.step = new.step AND jobs.attempt = new.attempt LIMIT 1
         ) AS jobs ON true""",
     ),
+    # A key that another transaction has written and not yet committed is waited for; in order of the keys, so that no
+    # two wait for each other.
+    "keys": Part(
+        ("text", "bytea", "text", "bigint"),
+        """INSERT INTO idempotency AS known (key, fingerprint, run_id, expires_at) SELECT * FROM unnest({rows})
+        ON CONFLICT (key) DO UPDATE
+        SET fingerprint = excluded.fingerprint, run_id = excluded.run_id, expires_at = excluded.expires_at
+        WHERE known.expires_at <= {0} RETURNING 1""",
+        scalars=("bigint",),
+        is_counted=True,
+    ),
 }
+GUARDS: Final = frozenset({"unchanged", "latest"})
+"""Parts that write nothing."""
 
 
 @cache
 def statement(names: tuple[str, ...]) -> str:
-    """Put the statement for these parts together; its parameters are their columns, part by part."""
+    """Put the statement for these parts together; `parameters` gives its parameters.
+
+    Its answer is the number of the transaction that wrote, or an end of that transaction as a serialization failure,
+    when something is no longer as it was when it was decided from.
+    """
     written: list[str] = []
+    counts: list[str] = []
     number = 0
     for name in names:
-        types, sql, then = PARTS[name]
-        columns = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(types, number + 1))
-        number += len(types)
-        written.append(f"{name} AS ({sql.format(rows=columns)})")
-        if then:
-            written.append(f"after_{name} AS ({then})")
-    return f"WITH {', '.join(written)} SELECT"
+        part = PARTS[name]
+        columns = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(part.types, number + 1))
+        number += len(part.types)
+        scalars = [f"${place}::{kind}" for place, kind in enumerate(part.scalars, number + 1)]
+        number += len(scalars)
+        written.append(f"{name} AS ({part.sql.format(*scalars, rows=columns)})")
+        if part.then:
+            written.append(f"after_{name} AS ({part.then})")
+        if part.is_counted:
+            counts.append(f"(SELECT count(*) FROM {name})")
+    answer = "NULL::xid" if GUARDS.issuperset(names) else "pg_current_xact_id()::xid"
+    if counts:
+        answer = f"CASE WHEN {' + '.join(counts)} = ${number + 1}::bigint THEN {answer} ELSE contended() END"
+    return f"WITH {', '.join(written)} SELECT {answer}"
+
+
+def parameters(parts: Mapping[str, Rows]) -> list[Any]:
+    """Give the parameters of the statement for these parts: columns, scalars, and how many rows are counted."""
+    found: list[Any] = []
+    counted = 0
+    for name, part in parts.items():
+        found += columns_of(part.rows)
+        found += part.scalars
+        if PARTS[name].is_counted:
+            counted += len(part.rows)
+    return [*found, counted] if counted else found
 
 
 def columns_of(table: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

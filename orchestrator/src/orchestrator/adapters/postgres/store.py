@@ -1,7 +1,8 @@
 """The `Store` port on PostgreSQL.
 
-Any number of processes share the database, so nothing that may change is kept in memory: a transaction reads the runs
-it decides about with the lock that keeps them as they are. A run's row carries its state, so that no history is read.
+Any number of processes share the database. What one of them keeps in memory may be untrue a moment later, so whatever a
+transaction was decided from is compared by the statement that writes it. A run's row carries its state, so that no
+history is read.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import Final
 
 from orchestrator.adapters.postgres import rows
 from orchestrator.adapters.postgres.database import Database
-from orchestrator.adapters.postgres.faults import FAILURES, translate
 from orchestrator.adapters.postgres.numbers import RunNumbers
+from orchestrator.adapters.postgres.recent import Recent
 from orchestrator.adapters.postgres.statements import key_is
 from orchestrator.adapters.postgres.transaction import PAYLOADS, PostgresTransaction, payloads_of, places_of
+from orchestrator.adapters.postgres.writing import Writing
 from orchestrator.model.definition import DefinitionVersion
+from orchestrator.model.errors import Contended
 from orchestrator.model.job import JobRow
 from orchestrator.model.json import Json
 from orchestrator.model.run import RunId
@@ -63,6 +66,9 @@ _INCARNATION = """
         pg_relation_filenode('idempotency'), pg_relation_filenode('runs')
     FROM installation"""
 
+CAREFUL: Final = 50
+"""Transactions that lock what they read before they decide, after one that did not found another process faster."""
+
 _LATEST_MAX: Final = 1_000
 """Definitions kept in memory; beyond it all are forgotten, and read again as they are used."""
 
@@ -73,7 +79,10 @@ class PostgresStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._numbers = RunNumbers()
+        self._recent = Recent()
         self._latest: dict[str, DefinitionVersion] = {}
+        self._careful = 0
+        """How many of the next transactions are careful."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """See `ports.store.Store.transaction`."""
@@ -81,12 +90,20 @@ class PostgresStore:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Transaction]:
-        async with self._database.writing() as connection:
-            transaction = PostgresTransaction(connection, self._numbers, self._latest)
-            yield transaction
-            if transaction.failure is not None:
-                # The caller went on after it; the server did not.
-                raise transaction.failure
+        writing = Writing(self._database)
+        is_careful = self._careful > 0
+        self._careful -= is_careful
+        transaction = PostgresTransaction(writing, self._numbers, self._latest, self._recent, is_careful=is_careful)
+        try:
+            async with writing:
+                yield transaction
+                await transaction.complete()
+            transaction.keep()
+        except Contended:
+            self._careful = CAREFUL
+            raise
+        finally:
+            transaction.close()
         if len(self._latest) > _LATEST_MAX:
             self._latest.clear()
         self._latest.update(transaction.defined)
@@ -133,12 +150,10 @@ class PostgresStore:
 
     async def try_write(self) -> None:
         """See `ports.store.Store.try_write`."""
-        async with self._database.writing() as connection:
-            try:
-                await connection.fetch(_TRY_WRITE, os.urandom(TRIAL_BYTES))
-                await connection.fetch(_TAKE_BACK)
-            except FAILURES as error:
-                raise translate(error) from error
+        async with Writing(self._database) as writing:
+            await writing.begin()
+            await writing.fetch(_TRY_WRITE, os.urandom(TRIAL_BYTES))
+            await writing.fetch(_TAKE_BACK)
 
     async def forget(self, now: Time, limit: int) -> int:
         """See `ports.store.Store.forget`."""
