@@ -205,7 +205,8 @@ async def _open_parts(
         feed = await stack.enter_async_context(open_feed(config)) if Role.API in roles else None
         route = Route(broker, PostgresOutbox(database), duties, roles, feed, broker)
         roster = PostgresRoster(database)
-    return PostgresStore(database), PostgresQueries(database), roster, route
+    store = PostgresStore(database, settings.limits.open_runs_cached_max)
+    return store, PostgresQueries(database), roster, route
 
 
 def _armed_route(route: Route, points: Failpoints) -> Route:

@@ -80,13 +80,13 @@ class PostgresDatabase:
         self.url = url
 
     def open(self, runs_cached_max: int = CACHED_MAX) -> AbstractAsyncContextManager[Opened]:
-        return self._open()
+        return self._open(runs_cached_max)
 
     @asynccontextmanager
-    async def _open(self) -> AsyncIterator[Opened]:
+    async def _open(self, runs_cached_max: int) -> AsyncIterator[Opened]:
         database = await postgres.Database.open(self.url)
         try:
-            yield Opened(PostgresStore(database), PostgresQueries(database))
+            yield Opened(PostgresStore(database, runs_cached_max), PostgresQueries(database))
         finally:
             await database.close()
 

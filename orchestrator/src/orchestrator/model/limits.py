@@ -60,7 +60,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     batch_commands_max: Count = 2_000
     """Commands in one transaction."""
     open_runs_cached_max: Count = 50_000
-    """Open runs whose state is kept in memory; the others are folded from their history when they are needed."""
+    """Open runs whose state is kept in memory; the others are read when they are needed."""
 
     completed_runs_cached_max: Count = 500
     """Completed runs that were just read and are remembered for five seconds: many may ask for one and the same."""

@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 
 from orchestrator.model.run import RunId, RunState
 
-RECENT_MAX: Final = 20_000
-"""Open runs that are remembered, a kilobyte or two each; beyond it those that were not written for longest are read."""
+RECENT_MAX: Final = 50_000
+"""Open runs that are remembered where no limit says otherwise (`model.limits.Limits.open_runs_cached_max`), a kilobyte
+or two each; beyond it those that were not written for longest are read."""
 
 
 class Known(NamedTuple):

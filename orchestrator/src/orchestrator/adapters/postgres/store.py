@@ -16,7 +16,7 @@ from typing import Final
 from orchestrator.adapters.postgres import rows
 from orchestrator.adapters.postgres.database import Database
 from orchestrator.adapters.postgres.numbers import RunNumbers
-from orchestrator.adapters.postgres.recent import Recent
+from orchestrator.adapters.postgres.recent import RECENT_MAX, Recent
 from orchestrator.adapters.postgres.statements import key_is
 from orchestrator.adapters.postgres.transaction import PAYLOADS, PostgresTransaction, payloads_of, places_of
 from orchestrator.adapters.postgres.writing import Writing
@@ -76,10 +76,10 @@ _LATEST_MAX: Final = 1_000
 class PostgresStore:
     """See `ports.store.Store`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, runs_cached_max: int = RECENT_MAX) -> None:
         self._database = database
         self._numbers = RunNumbers()
-        self._recent = Recent()
+        self._recent = Recent(runs_cached_max)
         self._latest: dict[str, DefinitionVersion] = {}
         self._careful = 0
         """How many of the next transactions are careful."""
