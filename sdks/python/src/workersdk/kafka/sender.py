@@ -40,7 +40,7 @@ class Sending:
     those that arrive are many.
     """
 
-    __slots__ = ("_ended", "error", "is_single", "job", "key", "on_end", "topic", "value")
+    __slots__ = ("ended", "error", "is_single", "job", "key", "on_end", "topic", "value")
 
     def __init__(
         self,
@@ -57,17 +57,13 @@ class Sending:
         self.on_end = on_end
         self.is_single = False
         self.error: KafkaError | None = None
-        self._ended: list[Sending] | None = None
+        self.ended: list[Sending] | None = None  # where the report goes
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
         """Take the delivery report. Being the callback itself saves one object for each record."""
         self.error = error
-        if self._ended is not None:
-            self._ended.append(self)
-
-    def begin(self, ended: list[Sending]) -> None:
-        """Note where the report goes."""
-        self._ended = ended
+        if self.ended is not None:
+            self.ended.append(self)
 
 
 class Sender:
@@ -175,10 +171,11 @@ class Sender:
         return self._producer_of_many
 
     def _produce(self, sending: Sending, producer: Producer) -> None:
-        sending.begin(self._ended)
-        headers, partition = None, UNASSIGNED
-        if sending.job is not None:
-            headers, partition = sending.job.result_headers(), self._partition
+        sending.ended = self._ended
+        if (job := sending.job) is None:
+            headers, partition = None, UNASSIGNED
+        else:
+            headers, partition = job.result_headers(), self._partition
         try:
             producer.produce(sending.topic, sending.value, sending.key, partition, sending, headers=headers)
         except BufferError:
