@@ -2,12 +2,14 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { Worker } from "../../src/index.js";
 import { Gate, until } from "../conditions.js";
 import { Lines } from "../running.js";
-import { servers, working } from "./site.js";
+import { Child, servers, working } from "./site.js";
 import { Stage } from "./stage.js";
 
+const CHILD = fileURLToPath(new URL("./child.js", import.meta.url));
 const stage = new Stage(servers);
 before(() => stage.open({ resultBytesMax: 200_000 }));
 after(() => stage.close());
@@ -120,6 +122,17 @@ test("a job alone has no neighbours", async () => {
     for (const jobId of [suspect, ...others]) await stage.resultOf(jobId);
     assert.deepEqual(seen, [1, 1]);
   });
+});
+
+test("what has finished is not lost with a job that runs alone", async () => {
+  const action = stage.action("deadly");
+  const child = new Child(process.execPath, [CHILD, action], stage.environment);
+  const jobs = [await stage.give(action)];
+  await stage.resultOf(jobs[0] as string);
+  jobs.push(...(await stage.burst(action, 200, "die", { attempt: 2, alone: true })));
+  await child.ended;
+  for (const jobId of jobs) await stage.resultOf(jobId);
+  assert.equal(stage.results.filter(({ value }) => jobs.includes(value.jobId as string)).length, jobs.length);
 });
 
 test("a long job is named in heartbeats with what it says, and the last one says goodbye", async () => {

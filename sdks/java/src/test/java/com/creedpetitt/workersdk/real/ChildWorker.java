@@ -10,6 +10,9 @@ public final class ChildWorker {
     /** The variable of its lease: short, since whoever kills it waits that long, unless nobody brings jobs back. */
     static final String LEASE = "CHILD_LEASE";
 
+    /** The exit code of one that a job has ended. */
+    static final int DEATH = 9;
+
     private ChildWorker() {}
 
     /**
@@ -29,6 +32,9 @@ public final class ChildWorker {
                     System.out.println("stuck in " + context.jobId());
                     context.heartbeat(Map.of("done", 40));
                     new CountDownLatch(1).await();
+                }
+                if ("die".equals(payload)) {
+                    Runtime.getRuntime().halt(DEATH);
                 }
                 if ("slow".equals(payload)) {
                     System.out.println("slow in " + context.jobId());

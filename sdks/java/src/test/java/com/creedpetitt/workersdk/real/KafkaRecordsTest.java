@@ -8,6 +8,7 @@ import com.creedpetitt.workersdk.Running;
 import com.creedpetitt.workersdk.Surroundings;
 import com.creedpetitt.workersdk.Worker;
 import com.creedpetitt.workersdk.WorkerBuilder;
+import com.creedpetitt.workersdk.internal.kafka.UnheardGroup;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -169,6 +170,33 @@ class KafkaRecordsTest {
         }
         assertEquals(0, beside.get());
         jobs.forEach(job -> assertEquals(1, stage.count(job)));
+    }
+
+    @Test
+    void whatHasFinishedIsNotLostWithASuspect() {
+        try (Child child = Child.java(ChildWorker.class.getName(), stage.environment, action("act"))) {
+            List<String> jobs = new ArrayList<>(List.of(stage.giveTo(0, action("act"))));
+            stage.resultOf(jobs.get(0));
+            jobs.addAll(stage.burst(0, action("act"), 200, "die"));
+            assertEquals(ChildWorker.DEATH, child.ends());
+            jobs.forEach(stage::resultOf);
+            jobs.forEach(job -> assertEquals(1, stage.count(job)));
+        }
+    }
+
+    @Test
+    void aJobWhoseCommitWasMadeUnheardIsTheNextWorkers() {
+        String id = stage.giveTo(0, action("act"));
+        try (UnheardGroup unheard = new UnheardGroup(action("act"), site.kafka, stage.environment)) {
+            Installation.until("it is committed", () -> {
+                unheard.step();
+                return stage.committed(action("act"), 0) == 1;
+            });
+            assertEquals(0, unheard.started());
+        }
+        try (Running next = new Running(quick().build().register(action("act"), payload -> payload), site.kafka)) {
+            stage.resultOf(id);
+        }
     }
 
     @Test

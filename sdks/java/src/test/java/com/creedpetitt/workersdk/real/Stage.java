@@ -15,6 +15,7 @@ import java.util.UUID;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
+import java.util.function.Consumer;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -91,12 +92,38 @@ final class Stage implements AutoCloseable {
 
     /** Writes a job as the orchestrator does; returns its id. */
     String give(String topic, String action, Object payload, boolean isAlone) {
-        return give(topic, null, action, payload, isAlone);
+        return give(topic, null, action, payload, isAlone, Stage::done);
     }
 
     /** Writes a job to a partition. */
     String giveTo(int partition, String action) {
-        return give("workflow-jobs", partition, action, null, false);
+        return give("workflow-jobs", partition, action, null, false, Stage::done);
+    }
+
+    /** Writes so many jobs to a partition, and one behind them that runs alone, all at once; returns the ids of the many. */
+    List<String> burst(int partition, String action, int count, Object suspect) {
+        List<String> ids = new ArrayList<>();
+        List<Future<?>> written = new ArrayList<>();
+        for (int number = 0; number < count; number++) {
+            ids.add(give("workflow-jobs", partition, action, number, false, written::add));
+        }
+        give("workflow-jobs", partition, action, suspect, true, written::add);
+        written.forEach(Stage::done);
+        return ids;
+    }
+
+    /** Writes a record to a partition that is no job. */
+    void litter(int partition) {
+        done(send("workflow-jobs", partition, null, "no JSON", List.of()));
+    }
+
+    /** Returns what the group of an action has committed; 0 where it never was. */
+    long committed(String action, int partition) {
+        TopicPartition place = new TopicPartition(topic("workflow-jobs"), partition);
+        String group = prefix + "workflow-worker." + action;
+        var offset = done(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata())
+                .get(place);
+        return offset == null ? 0 : offset.offset();
     }
 
     /** Returns how many partitions the topic of jobs has. */
@@ -104,7 +131,8 @@ final class Stage implements AutoCloseable {
         return PARTITIONS.get("jobs");
     }
 
-    private String give(String topic, Integer partition, String action, Object payload, boolean isAlone) {
+    private String give(
+            String topic, Integer partition, String action, Object payload, boolean isAlone, Consumer<Future<?>> wait) {
         String run = UUID.randomUUID().toString();
         ObjectNode value = mapper.createObjectNode()
                 .put("workflowRunId", run)
@@ -123,7 +151,7 @@ final class Stage implements AutoCloseable {
             value.put("alone", true);
             headers.add(header("wf-alone", "1"));
         }
-        write(topic, partition, run, value.toString(), headers);
+        wait.accept(send(topic, partition, run, value.toString(), headers));
         return run + ":0";
     }
 
@@ -133,13 +161,13 @@ final class Stage implements AutoCloseable {
 
     /** Writes any record, and sees it arrive. */
     void write(String topic, String key, String value, List<Header> headers) {
-        write(topic, null, key, value, headers);
+        done(send(topic, null, key, value, headers));
     }
 
-    private void write(String topic, Integer partition, String key, String value, List<Header> headers) {
+    private Future<?> send(String topic, Integer partition, String key, String value, List<Header> headers) {
         byte[] bytes = value == null ? null : value.getBytes(StandardCharsets.UTF_8);
         byte[] name = key == null ? null : key.getBytes(StandardCharsets.UTF_8);
-        done(producer.send(new ProducerRecord<>(topic(topic), partition, name, bytes, headers)));
+        return producer.send(new ProducerRecord<>(topic(topic), partition, name, bytes, headers));
     }
 
     Result resultOf(String field, String value) {
@@ -208,9 +236,9 @@ final class Stage implements AutoCloseable {
         admin.close();
     }
 
-    private static void done(Future<?> future) {
+    private static <T> T done(Future<T> future) {
         try {
-            future.get();
+            return future.get();
         } catch (InterruptedException | ExecutionException error) {
             throw new AssertionError(error);
         }
