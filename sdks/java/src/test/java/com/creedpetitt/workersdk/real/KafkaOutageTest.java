@@ -5,8 +5,10 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.creedpetitt.workersdk.Lines;
 import com.creedpetitt.workersdk.Running;
+import com.creedpetitt.workersdk.Surroundings;
 import com.creedpetitt.workersdk.Worker;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.UUID;
@@ -22,6 +24,58 @@ class KafkaOutageTest {
 
     private final Installation site = Installation.shared();
     private final Lines lines = new Lines();
+
+    @Test
+    void aJobThatIsClaimedWhileItsWorkerLeavesIsTheNextWorkers() {
+        String action = "act-" + UUID.randomUUID();
+        CountDownLatch go = new CountDownLatch(1);
+        CountDownLatch begun = new CountDownLatch(1);
+        try (Stage stage = new Stage(site.kafka)) {
+            Worker leaver = Surroundings.worker(stage.environment)
+                    .logger(lines)
+                    .concurrency(1)
+                    .strictOffsets(true)
+                    .build()
+                    .register(action, payload -> {
+                        begun.countDown();
+                        go.await();
+                        return payload;
+                    });
+            String second;
+            try (Running running = new Running(leaver, site.kafka)) {
+                String first = stage.giveTo(0, action);
+                Installation.until("it is in hand", () -> begun.getCount() == 0);
+                second = stage.giveTo(0, action);
+                stage.litter(0);
+                Installation.until("what is behind the second one is read", () -> lines.has("is not a job"));
+                site.broker("pause");
+                try {
+                    go.countDown();
+                    Installation.until("the second one is claimed", () -> isIn("workersdk-groups", "commitSync"));
+                    leaver.stop();
+                    Installation.until(
+                            "it takes no more",
+                            () -> isIn(running.thread.getName(), "drain")
+                                    && !isIn(running.thread.getName(), "stopTaking"));
+                } finally {
+                    site.broker("resume");
+                }
+                stage.resultOf(first);
+            }
+            Worker next = Surroundings.worker(stage.environment).build().register(action, payload -> "next");
+            try (Running running = new Running(next, site.kafka)) {
+                assertEquals(
+                        "next", stage.resultOf(second).value().get("result").asText());
+            }
+        }
+    }
+
+    private static boolean isIn(String thread, String method) {
+        return Thread.getAllStackTraces().entrySet().stream()
+                .filter(one -> one.getKey().getName().equals(thread))
+                .flatMap(one -> Arrays.stream(one.getValue()))
+                .anyMatch(frame -> frame.getMethodName().equals(method));
+    }
 
     @Test
     void nothingIsLostOrDoneTwiceWhenTheBrokerIsKilled() {

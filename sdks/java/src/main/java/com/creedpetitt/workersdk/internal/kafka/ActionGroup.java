@@ -57,6 +57,7 @@ final class ActionGroup implements ConsumerRebalanceListener {
     private final Share share;
     private final Partitions partitions;
     private boolean isStopping; // under the lock of the reader
+    private boolean isClaiming; // jobs wait for their commit; under the lock of the reader
     private boolean isJoined;
     private boolean isAway;
     private boolean returnsWhenIdle;
@@ -129,7 +130,7 @@ final class ActionGroup implements ConsumerRebalanceListener {
         return Math.max(0, serveAt - now);
     }
 
-    /** Claims no more, says so under the lock: from then on nothing is handed over. */
+    /** From now on nothing is handed over. Safe to call from any thread. */
     void stop() {
         reader.locked(() -> isStopping = true);
     }
@@ -170,7 +171,9 @@ final class ActionGroup implements ConsumerRebalanceListener {
         if (isStopping) {
             return;
         }
-        if (unsafeOf(share.pending).isEmpty()) {
+        // Never past jobs that wait for their commit: those may become pending again, and what is committed goes back
+        // to them.
+        if (!isClaiming && unsafeOf(share.pending).isEmpty()) {
             start(take());
         }
         if (!share.pending.isEmpty()) {
@@ -202,11 +205,11 @@ final class ActionGroup implements ConsumerRebalanceListener {
                 changes.putAll(partitions.changes());
                 changes.keySet().retainAll(unsafe);
             }
+            isClaiming = true;
         } finally {
             reader.lock.unlock();
         }
-        if (secure(jobs, changes, now)) {
-            reader.locked(() -> start(jobs));
+        if (commitAndStart(jobs, changes, now)) {
             return !jobs.isEmpty();
         }
         if (isAlone) {
@@ -256,20 +259,27 @@ final class ActionGroup implements ConsumerRebalanceListener {
     }
 
     /**
-     * Commits that these jobs are started; when that is not confirmed, they are pending again and not started.
+     * Commits that these jobs are started, and starts them; when that is not confirmed, or the worker was told to leave
+     * meanwhile, they are pending again and not started.
      *
      * <p>Still pending means still this worker's: nobody else can get them before the partition is taken away, and then
      * they are dropped here. Trying again is therefore no second execution.
      */
-    private boolean secure(List<KafkaJob> jobs, Map<TopicPartition, Long> changes, double now) {
-        if (partitions.commit(changes)) {
-            return true;
-        }
-        reader.locked(() -> {
+    private boolean commitAndStart(List<KafkaJob> jobs, Map<TopicPartition, Long> changes, double now) {
+        boolean isCommitted = partitions.commit(changes);
+        reader.lock.lock();
+        try {
+            isClaiming = false;
+            if (isCommitted && !isStopping) {
+                start(jobs);
+                return true;
+            }
             for (int place = jobs.size() - 1; place >= 0; place--) {
                 share.pending.addFirst(jobs.get(place));
             }
-        });
+        } finally {
+            reader.lock.unlock();
+        }
         slots.withdraw(this);
         serveAt = now; // a rebalance that is the cause is served
         claimAt = now + CLAIM_AGAIN_S;

@@ -15,19 +15,19 @@ import java.util.function.Consumer;
 final class Groups {
     private static final double LOOK_EVERY_S = 0.1;
 
-    private final List<ActionGroup> groups;
+    private final List<ActionGroup> all;
+    private final List<ActionGroup> groups; // in the order of the turn
     private final Control control;
-    private final Runnable onQuiet;
     private final Consumer<Throwable> onFailure;
     private final Semaphore stirred = new Semaphore(0);
     private final Thread thread = new Thread(this::run, "workersdk-groups");
     private volatile boolean isStopping;
 
-    /** {@code onQuiet} is called once, after the last job was handed over; {@code onFailure} when it cannot go on. */
-    Groups(List<ActionGroup> groups, Control control, Runnable onQuiet, Consumer<Throwable> onFailure) {
+    /** {@code onFailure} is called when it cannot go on. */
+    Groups(List<ActionGroup> groups, Control control, Consumer<Throwable> onFailure) {
+        this.all = List.copyOf(groups);
         this.groups = groups;
         this.control = control;
-        this.onQuiet = onQuiet;
         this.onFailure = onFailure;
         thread.setDaemon(true);
     }
@@ -43,9 +43,12 @@ final class Groups {
         }
     }
 
-    /** Claims no more jobs, commits and leaves the groups. Returns at once; safe to call from any thread. */
+    /**
+     * Commits and leaves the groups. Returns at once, and from then on no job is handed over; safe to call from any thread.
+     */
     void stop() {
         isStopping = true;
+        all.forEach(ActionGroup::stop);
         stir();
     }
 
@@ -77,9 +80,8 @@ final class Groups {
         } catch (Throwable error) {
             onFailure.accept(error);
         }
-        groups.forEach(ActionGroup::stop);
-        onQuiet.run();
-        groups.forEach(ActionGroup::leave);
+        all.forEach(ActionGroup::stop);
+        all.forEach(ActionGroup::leave);
         control.close();
     }
 

@@ -36,7 +36,6 @@ public final class KafkaLife extends Life {
     private static final int UNSENT_MAX = 10_000;
     private static final long UNSENT_BYTES_MAX = 64 * 1024 * 1024;
     private static final int CANCELLED_MAX = 10_000;
-    private static final double QUIET_S = 1.0;
     private static final double LEAVE_GROUPS_S = 3.0;
     private static final int MANY = 8;
     private static final double REST_S = 0.002;
@@ -54,7 +53,6 @@ public final class KafkaLife extends Life {
             return size() > CANCELLED_MAX;
         }
     };
-    private final CompletableFuture<Void> quiet = new CompletableFuture<>();
     private final List<Outcome> ready = new ArrayList<>(); // results of this turn of the loop
     private int free; // places of this turn of the loop
     private boolean isEndingTurn;
@@ -63,7 +61,6 @@ public final class KafkaLife extends Life {
     private int unsentCount;
     private long unsentBytes;
     private int held; // places that are held back until results have arrived
-    private boolean isTaking = true;
     private CompletableFuture<Clients.Opened> arrival = CompletableFuture.failedFuture(new CancellationException());
     private Clients.Opened clients; // once it has begun
     private Sender sender;
@@ -148,7 +145,7 @@ public final class KafkaLife extends Life {
                         logger,
                         jobs -> loop.execute(() -> accept(jobs)),
                         this::stirGroups)));
-        groups = new Groups(all, clients.control(), () -> quiet.complete(null), this::failed);
+        groups = new Groups(all, clients.control(), this::failed);
         reader.start();
         groups.start();
     }
@@ -163,9 +160,7 @@ public final class KafkaLife extends Life {
     protected void stopTaking() {
         if (groups != null) {
             groups.stop();
-            waitFor(quiet, QUIET_S);
         }
-        loop.tell(() -> isTaking = false);
     }
 
     @Override
@@ -245,17 +240,11 @@ public final class KafkaLife extends Life {
         if (accepted.isEmpty()) {
             return;
         }
-        if (isTaking) {
-            heartbeats.accepted();
-            if (accepted.get(0).isAlone()) {
-                flush().thenRun(() -> execution.start(accepted));
-            } else {
-                execution.start(accepted);
-            }
+        heartbeats.accepted();
+        if (accepted.get(0).isAlone()) {
+            flush().thenRun(() -> execution.start(accepted));
         } else {
-            List<Outcome> released = new ArrayList<>();
-            accepted.forEach(job -> released.add(Outcomes.released(job)));
-            report(released);
+            execution.start(accepted);
         }
     }
 
