@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec.structs import replace
@@ -183,9 +183,9 @@ class Batch:
         return step is not None and step.attempt == dispatch.attempt and step.status is StepStatus.QUEUED
 
     @property
-    def events(self) -> Iterator[Event]:
+    def events(self) -> list[Event]:
         """What the batch adds to histories."""
-        return (event for change in self._changes for event in change.events)
+        return [event for change in self._changes for event in change.events]
 
     @property
     def touched(self) -> list[tuple[RunId, int]]:

@@ -127,6 +127,7 @@ class Pipeline:
         """How long it rests after a large batch."""
         self.overlaps = resend_after is not None
         """Whether a second transaction may be under way while one waits; the stores beside a broker take two."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[_Waiting] = deque()
         self._weight = 0
         """How many reports and other requests wait."""
@@ -169,7 +170,9 @@ class Pipeline:
             raise Unavailable("the orchestrator is shutting down")
         if refusable and len(self._waiting) >= self._limits.commands_waiting_max:
             raise Busy(f"{self._limits.commands_waiting_max:,} requests wait already (commands_waiting_max)")
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        # To ask for the running loop is a call of the system in Python 3.11.
+        self._loop = self._loop or asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.append(_Waiting(request, answer))
         self._weight += _size(request)
         self._arrived.set()

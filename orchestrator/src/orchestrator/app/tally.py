@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from orchestrator.model.event import AttemptFailed, AttemptLost, Event
@@ -45,9 +45,8 @@ class Tally:
         self.failed = 0
         """Batches that were not recorded, or of which it is not known."""
 
-    def committed(self, events: Iterable[Event], requests: int, seconds: float) -> None:
+    def committed(self, events: Sequence[Event], requests: int, seconds: float) -> None:
         """Count a batch."""
-        events = list(events)
         kinds = Counter(map(type, events))
         self.events.update(kinds)
         if AttemptFailed in kinds or AttemptLost in kinds:

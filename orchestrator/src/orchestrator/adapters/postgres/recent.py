@@ -24,8 +24,6 @@ class Known(NamedTuple):
     state: RunState
     written_by: int
     """The transaction that wrote the row: PostgreSQL's ``xmin``."""
-    is_remembered: bool = False
-    """Whether it was not read, but is what this process wrote."""
 
 
 class Recent:
@@ -69,6 +67,6 @@ class Recent:
         known = self._known
         for run in runs:
             if run.state.is_open:
-                known[run.state.run_id] = Known(run.seq, run.state, run.written_by, is_remembered=True)
+                known[run.state.run_id] = run
         while len(known) > self._most:
             del known[next(iter(known))]

@@ -73,6 +73,8 @@ class PostgresTransaction:
         self._over = asyncio.get_running_loop().create_future()
         self._held: list[RunId] = []
         self._known: dict[RunId, Known] = {}
+        self._unread: dict[RunId, Known] = {}
+        """Those of the known runs that were taken from memory, as they were there."""
         self._changed: dict[RunId, Known] = {}
         """Those of the known runs that the pending rows are about."""
         self._pending: dict[str, Rows] = {}
@@ -99,6 +101,7 @@ class PostgresTransaction:
             await self._writing.begin()
         else:
             self._known.update(remembered)
+            self._unread.update(remembered)
             missing = [run_id for run_id in missing if run_id not in remembered]
         if missing:
             for row in await self._fetch(_LOCKED if self._is_careful else _RUNS, missing):
@@ -207,9 +210,7 @@ class PostgresTransaction:
     async def complete(self) -> None:
         """Write what is left; the transaction can be committed then, or is so by this one statement."""
         unchanged = [
-            (known.seq, known.written_by)
-            for run_id, known in self._known.items()
-            if known.is_remembered and run_id not in self._changed
+            (known.seq, known.written_by) for run_id, known in self._unread.items() if self._known[run_id] is known
         ]
         if unchanged:
             self._pending["unchanged"] = Rows(unchanged)
