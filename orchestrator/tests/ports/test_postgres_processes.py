@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.adapters.postgres.numbers import BLOCK, RunNumbers
 from orchestrator.adapters.postgres.recent import Known, Recent
-from orchestrator.adapters.postgres.store import CAREFUL
+from orchestrator.adapters.postgres.store import CAREFUL, PostgresStore
 from orchestrator.app.plans import Plans
 from orchestrator.engine import run as engine
 from orchestrator.engine.command import CompleteAttempt, Decision
@@ -28,7 +28,7 @@ from orchestrator.model.run import RunId
 from orchestrator.ports.queries import LetterFilter, RunFilter
 from orchestrator.ports.store import IdempotencyRecord, RunChange, Store
 from tests.ports.places import PostgresDatabase
-from tests.ports.postgres_processes import blocked, careful, processes, read, run, save, until_current
+from tests.ports.postgres_processes import blocked, careful, end_connections, processes, read, run, save, until_current
 from tests.ports.scribe import NOW, Scribe, at, make_version
 
 # --- several processes ------------------------------------------------------------------------------------------------
@@ -86,6 +86,21 @@ async def test_what_is_in_memory_is_what_was_committed_and_nothing_is_asked_for_
                 await tx.save([scribe.complete(run(1))])
         assert len(asked) == 3
         assert await read(two.store, run(1)) == scribe.states
+
+
+async def test_a_server_that_was_connected_to_anew_is_asked_again(postgres: PostgresDatabase) -> None:
+    """It may be a standby, which gives out the numbers of transactions that it never saw once more."""
+    scribe = Scribe()
+    async with processes(postgres) as (one, two):
+        await scribe.define(one.store)
+        await save(one.store, scribe.start())
+        await save(two.store, scribe.complete(run(1)))
+        await end_connections(postgres)
+        # As long as the news takes to come.
+        await asyncio.sleep(0.05)
+        assert await until_current(partial(read, one.store, run(1))) == scribe.states
+        assert isinstance(one.store, PostgresStore)
+        assert one.store._careful == 0
 
 
 async def test_after_a_failure_nothing_of_it_is_in_memory(postgres: PostgresDatabase) -> None:

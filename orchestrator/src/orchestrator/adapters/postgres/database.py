@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final, Self
 
@@ -85,12 +85,23 @@ class _Lane:
                 await self.pool.release(connection)
 
 
+class _News:
+    """Who wants to know of a connection that was made."""
+
+    def __init__(self) -> None:
+        self.listener: Callable[[], None] = lambda: None
+
+    async def tell(self, connection: asyncpg.Connection) -> None:
+        self.listener()
+
+
 class Database:
     """The server as this process sees it. Every failure comes out as `model.errors.Unavailable`."""
 
-    def __init__(self, writers: asyncpg.Pool, readers: asyncpg.Pool) -> None:
+    def __init__(self, writers: asyncpg.Pool, readers: asyncpg.Pool, news: _News) -> None:
         self._writers = _Lane(writers)
         self._readers = _Lane(readers)
+        self._news = news
 
     @property
     def connections(self) -> dict[str, Connections]:
@@ -118,9 +129,11 @@ class Database:
             Unavailable: it was there, and was lost again.
         """
         await migrate(url, start_seconds=start_seconds)
-        pools = [_pool(url, most) for most in (transactions_max, reads_max)]
+        news = _News()
+        pools = [_pool(url, most, news) for most in (transactions_max, reads_max)]
         try:
-            return cls(*[await pool for pool in pools])
+            writers, readers = [await pool for pool in pools]
+            return cls(writers, readers, news)
         except FAILURES as error:
             for pool in pools:
                 pool.terminate()
@@ -135,6 +148,10 @@ class Database:
             except FAILURES:
                 pool.terminate()
 
+    def on_connection(self, listener: Callable[[], None]) -> None:
+        """Call this whenever a connection was made: the server may have become another one, or an earlier one."""
+        self._news.listener = listener
+
     def writing(self) -> AbstractAsyncContextManager[Connection]:
         """Give a connection for a transaction that nobody else uses while the block runs."""
         return self._writers.taken()
@@ -148,9 +165,10 @@ class Database:
                 raise translate(error) from error
 
 
-def _pool(url: str, most: int) -> asyncpg.Pool:
+def _pool(url: str, most: int, news: _News) -> asyncpg.Pool:
     return asyncpg.create_pool(
         url,
+        init=news.tell,
         min_size=1,
         max_size=most,
         # Sessions are never changed, so there is nothing to set back after each use.

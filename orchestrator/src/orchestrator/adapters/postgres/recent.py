@@ -2,6 +2,7 @@
 
 A row that another process has changed since carries the number of another transaction, so that what is remembered here
 is never taken for true: the statement that writes a decision compares, and takes itself back where the two differ.
+Those numbers are one server's: whatever is known is forgotten when a connection is made, which may be to a standby.
 """
 
 from __future__ import annotations
@@ -54,6 +55,10 @@ class Recent:
             if known is not None:
                 found[run_id] = known
         return found
+
+    def forget(self) -> None:
+        """Know nothing any more."""
+        self._known.clear()
 
     def let_go(self, ids: Iterable[RunId], over: asyncio.Future[None]) -> None:
         """End a transaction: what it held is free, and known to none until `remember` says how it is."""

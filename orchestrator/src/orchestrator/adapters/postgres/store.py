@@ -80,6 +80,8 @@ class PostgresStore:
         self._database = database
         self._numbers = RunNumbers()
         self._recent = Recent(runs_cached_max)
+        # A server that has lost something gives numbers of transactions out once more.
+        database.on_connection(self._recent.forget)
         self._latest: dict[str, DefinitionVersion] = {}
         self._careful = 0
         """How many of the next transactions are careful."""

@@ -95,6 +95,8 @@ class PostgresTransaction:
         missing = [run_id for run_id in dict.fromkeys(ids) if run_id not in self._known and rows.is_text(run_id)]
         if not missing:
             return
+        # First: what was known before it was connected may be forgotten by that.
+        await self._writing.connect()
         remembered = await self._recent.hold(missing, self._over)
         self._held += missing
         if self._is_careful:

@@ -96,6 +96,14 @@ class Writing:
             _drop(connection)
             raise
 
+    async def connect(self) -> None:
+        """Have a connection from now on.
+
+        Raises:
+            Unavailable: there is none.
+        """
+        await self._connected()
+
     async def _connected(self) -> Connection:
         if self.failure is not None:
             raise self.failure
