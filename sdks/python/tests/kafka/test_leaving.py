@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from tests.kafka.stage import Child, Stage
+from tests.kafka.stage import WAIT_FOR_S, Child, Stage
 from tests.test_start import CONTRACT
 from workersdk import Worker
+from workersdk.kafka.assignment import Partitions
 
 
 async def test_the_contract_s_example_works_as_it_stands(stage: Stage, tmp_path: Path) -> None:
@@ -78,6 +82,41 @@ async def test_a_job_whose_commit_was_made_unheard_is_the_next_worker_s(
     async with stage.running(second):
         await stage.result_of(job)
     assert stage.counts() == {job: 1}
+
+
+async def test_a_job_that_is_claimed_while_its_worker_leaves_is_the_next_worker_s(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its commit was made, and is heard of when the worker has said goodbye. Nor was what is behind it started."""
+    caplog.set_level(logging.INFO, "workersdk")
+    act = stage.action("act")
+    is_made, has_left = threading.Event(), threading.Event()
+
+    class Late(Partitions):
+        def confirm(self, changes: Mapping[int, int]) -> None:
+            super().confirm(changes)
+            is_made.set()
+            assert has_left.wait(WAIT_FOR_S)
+
+    started: list[object] = []
+    first, second = Worker(), Worker()
+    for worker in (first, second):
+        worker.register(act, started.append)
+    with monkeypatch.context() as patched:
+        patched.setattr("workersdk.kafka.consumer.Partitions", Late)
+        async with stage.running(first):
+            jobs = [stage.give(act, "claimed", partition=0)]
+            await stage.until(is_made.is_set)
+            jobs.append(stage.give(act, "behind it", partition=0))
+            stage.write("jobs", b"no JSON", partition=0)
+            await stage.until(lambda: "is not a job" in caplog.text)  # so what is behind it has been read
+            first.stop()
+            await stage.until(lambda: f"has left kafka://{stage.servers}" in caplog.text)
+            has_left.set()
+    assert not started
+    async with stage.running(second):
+        assert [(await stage.result_of(job))["status"] for job in jobs] == ["completed"] * 2
+    assert sorted(started, key=str) == ["behind it", "claimed"]
 
 
 async def test_a_job_that_dies_with_its_worker_is_not_delivered_again(stage: Stage) -> None:

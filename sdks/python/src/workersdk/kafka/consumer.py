@@ -9,7 +9,8 @@ Rule 3: what is committed is the first offset that has not been started; records
 Rule 4: a worker without a free place lets jobs wait, up to a number, and serves its groups. After two seconds it gives
         its partitions to the others of the group, if there are any.
 Rule 5: the client of the group is touched by this thread only, and no job of a partition is started once it was told
-        that the partition is taken away: both happen under the lock of the reader.
+        that the partition is taken away, nor any once the worker was told to leave: all of that happens under the lock
+        of the reader.
 """
 
 from __future__ import annotations
@@ -45,8 +46,7 @@ class ActionConsumer:
     """Claims the jobs of one action as places get free, and hands them over.
 
     `hand_over` takes jobs whose places are taken and whose offsets are safe, those that had to wait here; the others
-    are handed over by the reader. `on_quiet` is called once, after the last of them; `on_failure` when the thread
-    cannot go on.
+    are handed over by the reader. `on_failure` is called when the thread cannot go on.
     """
 
     def __init__(
@@ -59,7 +59,6 @@ class ActionConsumer:
         logger: logging.Logger,
         *,
         hand_over: Callable[[Sequence[KafkaJob]], None],
-        on_quiet: Callable[[], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._action = action
@@ -69,7 +68,6 @@ class ActionConsumer:
         self._slots = slots
         self._logger = logger
         self._hand_over = hand_over
-        self._on_quiet = on_quiet
         self._on_failure = on_failure
         self._share = Share(action, self._arrived)
         reader.add(self._share)
@@ -79,7 +77,8 @@ class ActionConsumer:
         )
         self._partitions = Partitions(self._consumer, self._topic, reader, self._share)
         self._stirred = threading.Event()  # there is something to do here
-        self._is_stopping = False
+        self._is_stopping = False  # under the lock of the reader
+        self._is_claiming = False  # jobs wait for their commit; under the lock of the reader
         self._is_away = False
         self._returns_when_idle = False
         self._away_since = 0.0
@@ -94,8 +93,12 @@ class ActionConsumer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Claim no more jobs, commit and leave the group. Returns at once; safe to call from any thread."""
-        self._is_stopping = True
+        """Commit and leave the group. Returns at once, and from then on no job is handed over.
+
+        Safe to call from any thread.
+        """
+        with self._reader.lock:
+            self._is_stopping = True
         self._stirred.set()
 
     def join(self, timeout: float) -> None:
@@ -110,9 +113,8 @@ class ActionConsumer:
         except BaseException as error:
             self._on_failure(error)
         with self._reader.lock:
-            # From here on the reader hands over nothing.
+            # From here on the reader hands over nothing, also where this thread has failed.
             self._is_stopping = True
-        self._on_quiet()
         try:
             self._commit_and_wait(self._changes())
             self._consumer.close()
@@ -158,7 +160,9 @@ class ActionConsumer:
         """Return those of the pending jobs that start at once, on the thread of the reader and under its lock."""
         if self._is_stopping:
             return ()
-        jobs = () if self._unsafe_of(self._pending) else self._take()
+        # Never past jobs that wait for their commit: those may become pending again, and what is committed goes back to
+        # them.
+        jobs = () if self._is_claiming or self._unsafe_of(self._pending) else self._take()
         if jobs:
             self._full_since = 0.0
             self._has_claimed = True
@@ -181,8 +185,8 @@ class ActionConsumer:
                 jobs = self._take()
                 unsafe = self._unsafe_of(jobs)
             changes = self._partitions.changes() if unsafe else {}
-        if self._secure(jobs, {place: offset for place, offset in changes.items() if place in unsafe}):
-            self._start(jobs)
+            self._is_claiming = True
+        if self._commit_and_start(jobs, {place: offset for place, offset in changes.items() if place in unsafe}):
             return bool(jobs)
         if is_alone:
             self._slots.give_back_all()
@@ -215,18 +219,24 @@ class ActionConsumer:
             self._hand_over(jobs)
             self._reader.made_room()
 
-    def _secure(self, jobs: list[KafkaJob], changes: dict[int, int]) -> bool:
-        """Commit that these jobs are started; when that is not confirmed, they are pending again and not started.
+    def _commit_and_start(self, jobs: list[KafkaJob], changes: dict[int, int]) -> bool:
+        """Commit that these jobs are started, and start them.
+
+        When that is not confirmed, or the worker was told to leave meanwhile, they are pending again and not started.
 
         Still pending means still this worker's: nobody else can get them before the partition is taken away, and then
         they are dropped here. Trying again is therefore no second execution.
         """
-        if self._commit_and_wait(changes):
-            return True
+        is_confirmed = self._commit_and_wait(changes)
         with self._reader.lock:
+            self._is_claiming = False
+            if is_confirmed and not self._is_stopping:
+                self._start(jobs)
+                return True
             self._pending.extendleft(reversed(jobs))
         self._slots.withdraw(self)
-        self._serve(RETRY_S)  # a rebalance that is the cause is served here
+        if not is_confirmed:
+            self._serve(RETRY_S)  # a rebalance that is the cause is served here
         return False
 
     # ------------------------------------------------------------ no place

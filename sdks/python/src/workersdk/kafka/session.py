@@ -42,7 +42,6 @@ UNSENT_BYTES_MAX: Final = 64 * 1024 * 1024
 CANCELLED_MAX: Final = 10_000
 LOST_IS_TOLD_AFTER_S: Final = 1.0
 LOOK_AGAIN_S: Final = 0.5
-QUIET_S: Final = 1.0
 LEAVE_GROUPS_S: Final = 3.0
 MANY: Final = 8
 REST_S: Final = 0.002
@@ -77,15 +76,12 @@ class KafkaSession(Life):
         self._flushing: asyncio.Handle | None = None
         self._rests_until = 0.0  # when results are sent again
         self._held = 0  # places that are held back until results have arrived
-        self._is_taking = True
         self._down_since: float | None = None
         self._is_told = False
         self._telling: asyncio.TimerHandle | None = None
         self._starting: asyncio.Task[None] | None = None  # of a job that runs alone
         self._reader: Reader | None = None
         self._consumers: list[ActionConsumer] = []
-        self._noisy = len(hello.actions)
-        self._quiet = asyncio.Event()
         self._open()
 
     def _open(self) -> None:
@@ -174,7 +170,6 @@ class KafkaSession(Life):
                 self._slots,
                 self._logger,
                 hand_over=self._threadsafe(self._accept),
-                on_quiet=self._threadsafe(self._one_is_quiet),
                 on_failure=self._threadsafe(self._failed),
             )
             for action in self._hello.actions
@@ -185,9 +180,7 @@ class KafkaSession(Life):
     async def _stop_taking(self) -> None:
         for consumer in self._consumers:
             consumer.stop()
-        if self._consumers:
-            await self._wait(self._quiet.wait(), QUIET_S, hurried=QUIET_S)
-        self._is_taking = False
+        await asyncio.sleep(0)  # what was handed over before that is on its way through the loop: it comes into hand
 
     async def _flush(self) -> None:
         self._send_ready()
@@ -237,11 +230,6 @@ class KafkaSession(Life):
 
         return hand_to_loop
 
-    def _one_is_quiet(self) -> None:
-        self._noisy -= 1
-        if self._noisy == 0:
-            self._quiet.set()
-
     def _accept(self, jobs: Sequence[KafkaJob]) -> None:
         moment, start = self._loop.time(), records.start_of(self._hello.worker_id, records.now())
         accepted: list[KafkaJob] = []
@@ -253,9 +241,7 @@ class KafkaSession(Life):
                 self._give_places((job,))
             else:
                 accepted.append(job)
-        if not self._is_taking:
-            self._report([outcomes.released(job) for job in accepted])
-        elif accepted:
+        if accepted:
             self._heartbeats.accepted()
             if accepted[0].is_alone:
                 self._starting = self._loop.create_task(self._start_alone(accepted))
