@@ -60,7 +60,10 @@ REFUSED_SECONDS = 3.0
 
 
 def each_failpoint_once(stage: Stage, action: str, names: Sequence[str]) -> None:
-    """Let a process die at each failpoint: two replicas walk over them, armed with the next when they are back."""
+    """Let a process die at each failpoint: two replicas walk over them, armed with the next when they are back.
+
+    What neither came to is tried again with the other one stopped.
+    """
     waiting = deque(names)
     tries: dict[str, int] = {}
     armed: dict[str, tuple[str, float, int]] = {}
@@ -88,7 +91,9 @@ def each_failpoint_once(stage: Stage, action: str, names: Sequence[str]) -> None
                         stage.wrong.append(f"no process came to {name} within {REACH_SECONDS:g} s, {TRIES_MAX} times")
             else:
                 replica.stop()
-            if waiting:
+            others = [name for name, *_ in armed.values()]
+            if waiting and not (others and tries.keys() & {waiting[0], *others}):
+                # What was not come to has no other process beside it: that may have had the duty, or the partition.
                 name = waiting.popleft()
                 armed[replica.name] = (name, monotonic() + REACH_SECONDS, stage.met()[name])
                 _arm(stage, replica, name, action)
