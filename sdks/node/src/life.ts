@@ -106,9 +106,6 @@ export abstract class Life {
   /** Let a job go of which nobody wants the result. */
   protected abstract drop(job: Job): void;
 
-  /** End what would bring new jobs while the last results go out. */
-  protected abstract prepareFlush(): Promise<void>;
-
   /** Resolve when every result has been acknowledged. */
   protected abstract flush(): Promise<void>;
 
@@ -117,6 +114,11 @@ export abstract class Life {
 
   /** Close the connections. Never rejects. */
   protected abstract close(): Promise<void>;
+
+  /** End what would bring new jobs while the last results go out. */
+  protected async prepareFlush(): Promise<void> {
+    // Over Kafka nothing would.
+  }
 
   // ------------------------------------------------------------ what the parts say
 

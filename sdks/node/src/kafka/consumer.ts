@@ -9,8 +9,8 @@
  * Rule 3: what is committed is the first offset that has not been started; records of other actions count as passed.
  * Rule 4: a worker without a free place lets jobs wait, up to a number, and serves its groups. After two seconds it gives its
  *         partitions to the others of the group, if there are any.
- * Rule 5: no job of a partition is started once the partition is to be given up; then what was started is committed, and only then
- *         the group is joined anew.
+ * Rule 5: no job of a partition is started once the partition is to be given up, nor any once the worker was told to leave; then
+ *         what was started is committed, and only then the group is joined anew.
  */
 
 import type { Logger } from "../logging.js";
@@ -60,6 +60,7 @@ export class ActionConsumer {
   readonly #told = new Set<string>();
   #ending: Ending | undefined = "stop"; // undefined while this is a member with partitions
   #isStopping = false;
+  #isClaiming = false; // jobs wait for their commit
   #isAway = false;
   #returnsWhenIdle = false;
   #awaySince = 0;
@@ -91,7 +92,7 @@ export class ActionConsumer {
     else if (this.#share.pending.length > 0) this.#arrived();
   }
 
-  /** Claim no more jobs from now on; `run` commits, leaves the group and ends. */
+  /** From now on no job is handed over; `run` commits, leaves the group and ends. */
   stop(): void {
     this.#isStopping = true;
     this.#ending ??= "stop";
@@ -214,7 +215,8 @@ export class ActionConsumer {
   /** Jobs have just been read, or places given back: start what may start at once. */
   #arrived(): void {
     if (this.#ending !== undefined) return;
-    if (this.#unsafeOf(this.#share.pending).size === 0) this.#start(this.#take());
+    // Never past jobs that wait for their commit: those may become pending again, and what is committed goes back to them.
+    if (!this.#isClaiming && this.#unsafeOf(this.#share.pending).size === 0) this.#start(this.#take());
     if (this.#share.pending.length > 0) this.#stirred.notify();
   }
 
@@ -228,7 +230,10 @@ export class ActionConsumer {
     if (jobs.length === 0) return false;
     const unsafe = first.isAlone ? new Set([first.place.partition]) : this.#unsafeOf(jobs);
     const changes = new Map([...this.#offsets.changes()].filter(([partition]) => unsafe.has(partition)));
-    if (await this.#commitAndWait(changes)) {
+    this.#isClaiming = true;
+    const isConfirmed = await this.#commitAndWait(changes);
+    this.#isClaiming = false;
+    if (isConfirmed && !this.#isStopping) {
       this.#start(jobs);
       return true;
     }

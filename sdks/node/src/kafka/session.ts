@@ -56,7 +56,6 @@ export class KafkaSession extends Life {
   #unsentCount = 0;
   #unsentBytes = 0;
   #held = 0; // places that are held back until results have arrived
-  #isTaking = true;
   #downSince: number | undefined;
   #isTold = false;
   #telling: NodeJS.Timeout | undefined;
@@ -161,13 +160,7 @@ export class KafkaSession extends Life {
   }
 
   protected override async stopTaking(): Promise<void> {
-    this.#isTaking = false;
     for (const consumer of this.#consumers) consumer.stop();
-  }
-
-  protected override async prepareFlush(): Promise<void> {
-    // What was claimed at the last moment is given back with the rest.
-    await within(this.#consuming, LEAVE_GROUPS_MS);
   }
 
   protected override async flush(): Promise<void> {
@@ -213,13 +206,10 @@ export class KafkaSession extends Life {
         accepted.push(job);
       }
     }
-    if (!this.#isTaking) {
-      this.report(accepted.map((job) => outcomes.released(job)));
-    } else if (accepted.length > 0) {
-      this.#heartbeats.accepted();
-      if (accepted[0]?.isAlone === true) this.#startAlone(accepted).catch((error: unknown) => this.failed(error));
-      else this.execution.start(accepted);
-    }
+    if (accepted.length === 0) return;
+    this.#heartbeats.accepted();
+    if (accepted[0]?.isAlone === true) this.#startAlone(accepted).catch((error: unknown) => this.failed(error));
+    else this.execution.start(accepted);
   }
 
   async #startAlone(jobs: readonly KafkaJob[]): Promise<void> {
