@@ -69,6 +69,7 @@ def check_what_happens(api: Api) -> None:
     assert after["orchestrator_batch_requests_sum{}"] == 3
     assert after["orchestrator_batch_requests_bucket{le=+Inf}"] == after["orchestrator_batch_requests_count{}"]
     assert after["orchestrator_requests_waiting{}"] == after["orchestrator_batches_failed_total{}"] == 0
+    assert after["orchestrator_batches_decided_again_total{}"] == 0
     assert after["orchestrator_http_requests_total{method=GET,route=/workflow/run/{run_id},status=404}"] == 1
     assert after["orchestrator_http_requests_total{method=any,route=none,status=404}"] == 1
     assert after["orchestrator_workers{status=CONNECTED,transport=http}"] == 1

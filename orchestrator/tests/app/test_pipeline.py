@@ -368,6 +368,7 @@ async def test_a_batch_that_another_process_was_faster_than_is_decided_again() -
         failures = _contended(stage, 2)
         run_id = await stage.trigger()
         assert failures == []
+        assert stage.orchestrator.pipeline.tally.again == 2
         assert await stage.runs() == [run_id]
         assert stage.queue.depths() == {"calm": 1}
 

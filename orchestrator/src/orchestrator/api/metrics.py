@@ -99,6 +99,9 @@ class _Figures(Collector):
             "orchestrator_batch_seconds", "Time of a transaction, its commit included", (), {(): tally.seconds}
         )
         yield counter("orchestrator_batches_failed", "Transactions that failed", (), [((), tally.failed)])
+        yield counter(
+            "orchestrator_batches_decided_again", "Transactions that another process crossed", (), [((), tally.again)]
+        )
         yield gauge("orchestrator_requests_waiting", "Requests that wait for one", (), [((), pipeline.waiting)])
 
     def _answered(self) -> Iterator[Metric]:

@@ -265,6 +265,7 @@ class Pipeline:
         except Contended as error:
             # Nothing was recorded; what the other process wrote is seen by the next try.
             if contended_max:
+                self.tally.again += 1
                 _log.info("a batch of %d requests is decided again: %s", len(items), error)
                 await self._process(items, contended_max - 1)
             else:

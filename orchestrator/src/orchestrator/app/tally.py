@@ -42,6 +42,8 @@ class Tally:
         """Attempts that ended badly and have another after them."""
         self.sizes = Distribution(SIZES)
         self.seconds = Distribution(SECONDS)
+        self.again = 0
+        """Batches that were decided again, since another process was faster."""
         self.failed = 0
         """Batches that were not recorded, or of which it is not known."""
 
