@@ -1,6 +1,7 @@
 package com.creedpetitt.workersdk;
 
 import static com.creedpetitt.workersdk.Gateway.attempt;
+import static org.junit.jupiter.api.Assertions.assertDoesNotThrow;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -9,12 +10,15 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.core.type.TypeReference;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.lang.reflect.Method;
 import java.math.BigDecimal;
 import java.math.BigInteger;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -48,6 +52,25 @@ class HttpWorkerTest extends HttpCase {
         assertTrue(lines.has("INFO worker " + worker.workerId() + " connected to " + gateway.url()
                 + ", actions: step1, concurrency 10"));
         assertTrue(lines.has("INFO worker " + worker.workerId() + " has left " + gateway.url()));
+    }
+
+    /** The suite is run on Java 17, and this class on Java 21 as well. */
+    @Test
+    void aHandlerRunsOnAVirtualThreadWhereThereAreAny() {
+        AtomicReference<Thread> thread = new AtomicReference<>();
+        worker.register("look", payload -> {
+            thread.set(Thread.currentThread());
+            return null;
+        });
+        try (Running running = running()) {
+            gateway.resultOf(gateway.give("look", null));
+        }
+        Optional<Method> isVirtual = Arrays.stream(Thread.class.getMethods())
+                .filter(method -> method.getName().equals("isVirtual"))
+                .findAny();
+        assertEquals(Runtime.version().feature() >= 21, isVirtual.isPresent());
+        assertEquals(isVirtual.isEmpty(), thread.get().getName().startsWith("workersdk-"));
+        isVirtual.ifPresent(method -> assertEquals(true, assertDoesNotThrow(() -> method.invoke(thread.get()))));
     }
 
     @Test
