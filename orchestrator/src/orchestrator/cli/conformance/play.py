@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from orchestrator.cli.conformance.scenarios import SCENARIOS, Play, Skipped
+from orchestrator.cli.conformance.scenarios import SCENARIOS
 from orchestrator.cli.conformance.site import Failed, Transport, site
+from orchestrator.cli.conformance.stage import Play, Skipped
 from orchestrator.cli.failure import Failure
 
 Outcome = Literal["passed", "failed", "not played"]

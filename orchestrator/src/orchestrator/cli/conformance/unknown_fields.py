@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import uuid4
 
 from orchestrator.cli.conformance.gateway import gateway
 from orchestrator.cli.conformance.site import Failed, Site
-
-if TYPE_CHECKING:
-    from orchestrator.cli.conformance.scenarios import Play
+from orchestrator.cli.conformance.stage import Play
 
 PAYLOAD: Final = {"kept": [1, 2, {"too": None}]}
 SOON_SECONDS: Final = 20.0
