@@ -7,7 +7,7 @@ Rule 3: results that are sent together go to one partition, those after them to 
         of its own, and that costs the broker as much as a hundred records do. Nothing depends on a result's partition.
 Rule 4: a few records go out at once. Many results go through a client that waits a millisecond for the last of them:
         one that does not wait sends the first by itself, and spins while there are as many requests as may be on the
-        way. One client cannot do both.
+        way. One client cannot do both. The second one is made when it is needed first, and used when it is ready.
 Rule 5: a broker that finds a batch too large says so of every record in it. Those are sent again one by one; the one
         that is still too large is given up.
 """
@@ -30,6 +30,8 @@ COLLECT_S_MAX: Final = 0.1
 IDLE_S: Final = 1.0
 RETRY_S: Final = 0.5
 MANY: Final = 8
+READY_S: Final = 1.0
+"""A new client looks for the leaders of partitions once a second; what it is given before that waits for it."""
 UNASSIGNED: Final = -1
 
 
@@ -90,6 +92,7 @@ class Sender:
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(config)
         self._producer_of_many: Producer | None = None
+        self._ready_at = 0.0  # when that may be used
         self._ended: list[Sending] = []
         self._on_way: set[Sending] = set()
         self._waiting: deque[Sending] = deque()  # the client's queue is full, or they go one by one
@@ -165,10 +168,11 @@ class Sender:
         if self._producer_of_many is None:
             try:
                 self._producer_of_many = Producer(self._config_of_many)
+                self._ready_at = self._loop.time() + READY_S
             except KafkaException as error:  # the process may have no more threads
                 self._logger.debug("no producer for many results: %s", error)
                 return self._producer
-        return self._producer_of_many
+        return self._producer_of_many if self._loop.time() >= self._ready_at else self._producer
 
     def _produce(self, sending: Sending, producer: Producer) -> None:
         sending.ended = self._ended
