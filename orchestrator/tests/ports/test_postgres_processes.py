@@ -95,11 +95,12 @@ async def test_a_server_that_was_connected_to_anew_is_asked_again(postgres: Post
         await scribe.define(one.store)
         await save(one.store, scribe.start())
         await save(two.store, scribe.complete(run(1)))
-        await end_connections(postgres)
-        # As long as the news takes to come.
-        await asyncio.sleep(0.05)
-        assert await until_current(partial(read, one.store, run(1))) == scribe.states
         assert isinstance(one.store, PostgresStore)
+        await end_connections(postgres)
+        async with asyncio.timeout(10):
+            while one.store._database.connections["transactions"].open:
+                await asyncio.sleep(0)
+        assert await until_current(partial(read, one.store, run(1))) == scribe.states
         assert one.store._careful == 0
 
 
