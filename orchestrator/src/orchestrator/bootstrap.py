@@ -31,6 +31,7 @@ from orchestrator.adapters.failpoints.ports import (
 from orchestrator.adapters.kafka.broker import open_broker
 from orchestrator.adapters.kafka.config import KafkaConfig
 from orchestrator.adapters.kafka.feed import open_feed
+from orchestrator.adapters.kafka.homes import SettledChance
 from orchestrator.adapters.postgres.alone import only_process
 from orchestrator.adapters.postgres.database import Database as PostgresDatabase
 from orchestrator.adapters.postgres.duties import open_duties
@@ -50,6 +51,7 @@ from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.app.plans import Plans
 from orchestrator.model.role import Role
 from orchestrator.model.topics import TOPICS, Topics
+from orchestrator.ports.clock import Chance
 from orchestrator.ports.duties import Duties
 from orchestrator.ports.hints import Hints
 from orchestrator.ports.queries import Queries
@@ -155,7 +157,7 @@ async def open_orchestrator(settings: Settings) -> AsyncIterator[Orchestrator]:
     plans = Plans()
     points = Failpoints.parse(settings.failpoints)
     async with AsyncExitStack() as stack:
-        store, queries, roster, route = await _open_parts(settings, plans, stack)
+        store, queries, roster, route, chance = await _open_parts(settings, plans, stack)
         hints = _open_hints(settings)
         if settings.failpoints:
             points.warn()
@@ -168,7 +170,7 @@ async def open_orchestrator(settings: Settings) -> AsyncIterator[Orchestrator]:
             queries=queries,
             queue=EmbeddedQueue(limits.ready_jobs_max, limits.ready_bytes_max),
             clock=SystemClock(),
-            chance=SystemChance(),
+            chance=chance,
             limits=limits,
             plans=plans,
             roster=roster,
@@ -182,13 +184,14 @@ async def open_orchestrator(settings: Settings) -> AsyncIterator[Orchestrator]:
 
 async def _open_parts(
     settings: Settings, plans: Plans, stack: AsyncExitStack
-) -> tuple[Store, Queries, Roster, Route | None]:
+) -> tuple[Store, Queries, Roster, Route | None, Chance]:
     """Open what the settings name; closed with the stack."""
+    chance: Chance = SystemChance()
     if not settings.database:
         folder = Database(None if settings.memory else settings.data)
         stack.push_async_callback(folder.close)
         sqlite = SqliteStore(folder, plans.fold, settings.limits.open_runs_cached_max)
-        return sqlite, SqliteQueries(folder), MemoryRoster(SystemClock()), None
+        return sqlite, SqliteQueries(folder), MemoryRoster(SystemClock()), None, chance
     if not settings.kafka:
         await stack.enter_async_context(only_process(settings.database, settings.start_seconds))
     database = await PostgresDatabase.open(settings.database, start_seconds=settings.start_seconds)
@@ -203,10 +206,11 @@ async def _open_parts(
             duties = await stack.enter_async_context(open_duties(settings.database))
         broker = await stack.enter_async_context(open_broker(config, reads=Role.ENGINE in roles))
         feed = await stack.enter_async_context(open_feed(config)) if Role.API in roles else None
+        chance = SettledChance(chance, broker.homes)
         route = Route(broker, PostgresOutbox(database), duties, roles, feed, broker)
         roster = PostgresRoster(database)
     store = PostgresStore(database, settings.limits.open_runs_cached_max)
-    return store, PostgresQueries(database), roster, route
+    return store, PostgresQueries(database), roster, route, chance
 
 
 def _armed_route(route: Route, points: Failpoints) -> Route:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from orchestrator.adapters.kafka.config import KafkaConfig
 from orchestrator.adapters.kafka.dead_letters import copies_of, copies_of_refused
+from orchestrator.adapters.kafka.homes import Homes
 from orchestrator.api import asyncapi
 from orchestrator.api.http import encode
 from orchestrator.app.records import Beats, Results
@@ -40,6 +41,7 @@ SCHEMA_OF_TOPIC: Final = {
     TOPICS.control: "stop",
 }
 RUN: Final = "01a22d1d-0dab-7cea-808a-29457981d4fc"
+HOMES: Final = Homes(12)
 
 
 def read(path: Path) -> Example:
@@ -100,7 +102,8 @@ def test_a_job_is_written_byte_for_byte(name: str) -> None:
     example = RECORDS[name]
     job = read_job(example["value"].encode(), [(header, text.encode()) for header, text in example["headers"]])
     assert job_value(job).decode() == example["value"]
-    assert [[header, bytes(value or b"").decode()] for header, value in job_headers(job)] == example["headers"]  # type: ignore[arg-type]
+    headers = job_headers(job, HOMES.header_of(job.run_id))
+    assert [[header, bytes(value or b"").decode()] for header, value in headers] == example["headers"]  # type: ignore[arg-type]
     assert example["key"] == job.run_id
 
 
@@ -222,7 +225,7 @@ def test_the_document_names_the_headers_of_dead_letters() -> None:
     )
     config = KafkaConfig(servers="nowhere:9092")
     copies = [
-        *copies_of(letter, config, Sent(letter.run_id, 0, 1, 3, 7)),
+        *copies_of(letter, config, Sent(letter.run_id, 0, 1, 3, 7), Homes(12).header_of(letter.run_id)),
         *copies_of_refused(replace(incoming("result-plain"), key=b"k" * 10_000), TOPICS.results, "no JSON"),
     ]
     written = {name for copy in copies for name, _ in copy.headers}

@@ -69,6 +69,15 @@ def test_a_job_is_read() -> None:
     found = job("job")
     assert (found.id, found.attempt, found.is_alone) == ("01a22d1d-0dab-7cea-808a-29457981d4fc:0", 1, False)
     assert found.raw["payload"] == "Hello World"
+    assert found.result_partition == 0xD4FC % 12
+
+
+@pytest.mark.parametrize("told", [None, b"", b"-1", b"+1", b" 1", b"1_0", b"one", "²".encode(), b"1" * 5_000])
+def test_what_names_no_partition_is_passed_over(told: bytes | None) -> None:
+    record = Record(example("job"))
+    headers = [(name, text) for name, text in record.headers() if name != records.RESULT_PARTITION]
+    found = records.read_job("step1", [*headers, (records.RESULT_PARTITION, told)], cast("Message", record), JOBS, 30.0)
+    assert found.result_partition == records.ANY_PARTITION
 
 
 def test_a_job_that_comes_again_is_read_with_all_that_it_says() -> None:

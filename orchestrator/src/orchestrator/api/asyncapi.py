@@ -88,6 +88,8 @@ _JOB_HEADERS: Final = {
     "wf-run-id": "The run",
     "wf-attempt": "The attempt, in decimal digits",
     "wf-alone": "`1` where the job is to run alone, else absent",
+    "wf-result-partition": "The partition of the topic of results, in decimal digits, where the run is at home: the "
+    "process that reads there knows the run. A wish: a result in another partition is as good. May be absent",
     "content-type": "`application/json`",
     "traceparent": "What came with the trigger, W3C Trace Context; absent where the run was started without",
     "tracestate": "What goes with `traceparent`, where there is any",

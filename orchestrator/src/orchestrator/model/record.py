@@ -120,8 +120,13 @@ def job_value(job: Job) -> bytes:
     )
 
 
-def job_headers(job: Job) -> list[tuple[str, str | bytes | None]]:
-    """Write the headers of a job's record; the action comes first, where workers look before they read the value."""
+def job_headers(job: Job, home: Iterable[tuple[str, bytes]] = ()) -> list[tuple[str, str | bytes | None]]:
+    """Write the headers of a job's record; the action comes first, where workers look before they read the value.
+
+    Args:
+        job: what is to be done.
+        home: the header that says where its result is read, where there is one.
+    """
     headers: list[tuple[str, str | bytes | None]] = [
         ("wf-action", job.action.encode()),
         ("wf-job-id", job.job_id.encode()),
@@ -131,6 +136,7 @@ def job_headers(job: Job) -> list[tuple[str, str | bytes | None]]:
     ]
     if job.alone:
         headers.append(("wf-alone", b"1"))
+    headers += home
     if job.trace is not None:
         headers += job.trace.headers()
     return headers

@@ -30,6 +30,7 @@ class Result(NamedTuple):
     key: str
     headers: dict[str, str]
     value: dict[str, Any]
+    partition: int
 
 
 class Stage:
@@ -82,9 +83,10 @@ class Stage:
         partition: int = -1,
         attempt: int = 1,
         topic: str = "jobs",
+        home: bytes | None = None,
         **fields: Any,
     ) -> str:
-        """Write a job as the orchestrator does; return its id."""
+        """Write a job as the orchestrator does, `home` as the partition of its result; return its id."""
         run_id = fields.pop("run_id", None) or str(uuid.uuid4())
         value = {
             "workflowRunId": run_id,
@@ -105,6 +107,8 @@ class Stage:
         ]
         if fields.get("alone"):
             headers.append(("wf-alone", b"1"))
+        if home is not None:
+            headers.append(("wf-result-partition", home))
         self.write(topic, json.dumps(value).encode(), run_id.encode(), headers, partition)
         return str(value["jobId"])
 
@@ -192,7 +196,7 @@ class Stage:
                 self.heartbeats.append(value)
             else:
                 headers = {name: text.decode() for name, text in message.headers() or ()}  # type: ignore[union-attr,str-unpack]
-                self.results.append(Result((message.key() or b"").decode(), headers, value))
+                self.results.append(Result((message.key() or b"").decode(), headers, value, message.partition() or 0))
         consumer.close()
 
     # ------------------------------------------------------------ workers

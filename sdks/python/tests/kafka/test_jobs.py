@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.kafka.stage import Stage
+from tests.kafka.stage import PARTITIONS, Stage
 from workersdk import Context, NonRetryableError, RetryLater, Worker
 from workersdk.kafka import heartbeat
 
@@ -36,6 +36,20 @@ async def test_a_result_says_what_the_protocol_wants(stage: Stage) -> None:
     record = stage.results[0]
     assert record.key == job[:-2]
     assert record.headers == {"wf-job-id": job, "wf-attempt": "1", "content-type": "application/json"}
+
+
+async def test_a_result_goes_to_the_partition_that_its_job_names(stage: Stage) -> None:
+    act = stage.action("act")
+    count = PARTITIONS["results"]
+    worker = Worker(concurrency=100)
+    worker.register(act, lambda payload: payload)
+    async with stage.running(worker):
+        homes = {stage.give(act, home=b"%d" % home): home for home in range(count) for _ in range(5)}
+        elsewhere = [stage.give(act, home=home) for home in (b"%d" % count, b"999999999", b"none", None)]
+        await stage.until(lambda: len(stage.counts()) == len(homes) + len(elsewhere))
+    found = {result.value["jobId"]: result.partition for result in stage.results}
+    assert {job: found[job] for job in homes} == homes
+    assert set(stage.counts().values()) == {1}
 
 
 async def test_failures_say_whether_another_attempt_helps(stage: Stage) -> None:
@@ -90,7 +104,7 @@ async def test_a_job_of_three_fields_is_a_job(stage: Stage) -> None:
     async with stage.running(worker):
         stage.write("jobs", json.dumps({"workflowRunId": "run-1", "action": act, "payload": "x"}).encode(), partition=2)
         await stage.until(lambda: stage.results)
-    key, headers, value = stage.results[0]
+    key, headers, value, _ = stage.results[0]
     del value["startedAt"]
     assert (key, headers) == ("run-1", {"content-type": "application/json"})
     assert value == {

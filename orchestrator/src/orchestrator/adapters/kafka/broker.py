@@ -21,6 +21,7 @@ from orchestrator.adapters.kafka.config import LETTER_DELIVERY_SECONDS, KafkaCon
 from orchestrator.adapters.kafka.consumer import KafkaInbox
 from orchestrator.adapters.kafka.dead_letters import Copy
 from orchestrator.adapters.kafka.groups import Groups
+from orchestrator.adapters.kafka.homes import Homes
 from orchestrator.adapters.kafka.producer import Fault, Records
 from orchestrator.adapters.kafka.properties import without_secrets
 from orchestrator.adapters.kafka.readers import Readers
@@ -46,6 +47,8 @@ class KafkaBroker:
         self._config = config
         self._topics = config.topics
         self._partitions = partitions
+        self.homes = Homes(partitions.get(config.topics.results, 0))
+        """Where the results of runs go."""
         self._spreads: dict[str, Spread] = {}
         """By topic."""
         self._letter_partitions = partitions.get(config.topics.dead_letters, 1)
@@ -89,7 +92,8 @@ class KafkaBroker:
     def _inbox(self, topic: str) -> KafkaInbox:
         """Join the group of a topic's readers when it is first asked for: not every process takes what comes in."""
         if topic not in self._inboxes:
-            self._inboxes[topic] = KafkaInbox(self._config, topic)
+            seen = self.homes.note if topic == self._topics.results else None
+            self._inboxes[topic] = KafkaInbox(self._config, topic, seen)
         return self._inboxes[topic]
 
     def _spread(self, topic: str) -> Spread:
@@ -112,7 +116,8 @@ class KafkaBroker:
             name = topic or shared
             partition = self._spread(name).choose(job.action)
             answered = partial(burst.answered, job, topic)
-            fault = self._records.send(name, job.run_id.encode(), job_value(job), job_headers(job), answered, partition)
+            headers = job_headers(job, self.homes.header_of(job.run_id))
+            fault = self._records.send(name, job.run_id.encode(), job_value(job), headers, answered, partition)
             if fault is not None:
                 answered(-1, -1, fault)
 
@@ -136,7 +141,8 @@ class KafkaBroker:
                 raise Unavailable(f"Kafka does not show its dead letters: {error}") from error
         if monotonic() > until:
             raise Unavailable("it took too long to find out whether the dead letter was written")
-        await self._write(dead_letters.copies_of(letter, self._config, sent), letter.id, partition)
+        home = self.homes.header_of(letter.run_id)
+        await self._write(dead_letters.copies_of(letter, self._config, sent, home), letter.id, partition)
 
     async def refuse(self, record: Incoming, reason: str) -> None:
         """See `ports.broker.Broker.refuse`."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Final
 
@@ -29,11 +29,17 @@ _LOOK_SECONDS: Final = 1.0
 _UNKNOWN: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001 - its name
 
 
+Seen = Callable[[Sequence[int], int, float], None]
+"""Is told the partitions of this process, how many records wait there, and how many it took in a second of late."""
+
+
 class KafkaInbox:
     """See `ports.broker.Inbox`."""
 
-    def __init__(self, config: KafkaConfig, topic: str) -> None:
+    def __init__(self, config: KafkaConfig, topic: str, seen: Seen | None = None) -> None:
+        """Join the group of a topic's readers; ``seen`` is told now and then, on a thread, how that goes."""
         self._topic = topic
+        self._seen = seen
         self._records_max = config.records_max
         self._loop = asyncio.get_running_loop()
         self._consumer = Consumer(
@@ -63,6 +69,8 @@ class KafkaInbox:
         self._committed: dict[int, int] = {}
         self._committed_on = 0.0
         self._lag = 0
+        self._taken = 0
+        """Records since the last look."""
         self._looked_on = 0.0
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name=f"kafka-{topic}", daemon=True)
@@ -133,18 +141,23 @@ class KafkaInbox:
         now = monotonic()
         if now - self._looked_on < _LOOK_SECONDS:
             return
-        self._looked_on = now
+        taken_per_second = self._taken / (now - self._looked_on)
+        self._looked_on, self._taken = now, 0
         waiting = 0
-        for place in self._consumer.position(self._consumer.assignment()):
+        assigned = self._consumer.assignment()
+        for place in self._consumer.position(assigned):
             if place.offset >= 0:
                 _, end = self._consumer.get_watermark_offsets(place, cached=True) or (0, 0)
                 waiting += max(0, end - place.offset)
         self._lag = waiting
+        if self._seen is not None:
+            self._seen(sorted(place.partition for place in assigned), waiting, taken_per_second)
 
     def _give(self, kept: list[Message]) -> list[Message]:
         """Answer a `take` with what is there."""
         kept += [one for one in self._consumer.consume(self._records_max - len(kept), 0) if not self._is_error(one)]
         self._wanted.clear()
+        self._taken += len(kept)
         self._loop.call_soon_threadsafe(self._answered, [_incoming(message) for message in kept])
         return []
 
@@ -197,6 +210,9 @@ class KafkaInbox:
         self._loop.call_soon_threadsafe(forget)
         for partition in gone & self._committed.keys():
             del self._committed[partition]
+        if self._seen is not None:
+            # What is left is seen at the next look.
+            self._seen((), 0, 0.0)
 
 
 def _incoming(message: Message) -> Incoming:

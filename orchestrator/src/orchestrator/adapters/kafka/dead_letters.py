@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -41,12 +41,14 @@ class Copy(NamedTuple):
     headers: Headers
 
 
-def copies_of(letter: DeadLetter, config: KafkaConfig, sent: Sent | None) -> Iterator[Copy]:
+def copies_of(
+    letter: DeadLetter, config: KafkaConfig, sent: Sent | None, home: Iterable[tuple[str, bytes]] = ()
+) -> Iterator[Copy]:
     """Write a dead letter: key, value and headers of the last attempt's job; then ever smaller, and saying so."""
     key = letter.run_id.encode()
     job = _job(letter)
     value = job_value(job)
-    headers = _headers_of(job, letter, config, sent)
+    headers = job_headers(job, home) + _headers_of(letter, config, sent)
     yield Copy(key, value, headers)
     job.payload = NULL
     less = job_value(job)
@@ -62,12 +64,11 @@ def _shortened(name: str, text: str | bytes | None) -> str | bytes | None:
     return text[:_MESSAGE_BYTES] if name == "kafka_dlt-exception-message" and text is not None else text
 
 
-def _headers_of(job: Job, letter: DeadLetter, config: KafkaConfig, sent: Sent | None) -> Headers:
-    """Write the headers: the job's own, the conventional ones of a dead letter, and ours."""
+def _headers_of(letter: DeadLetter, config: KafkaConfig, sent: Sent | None) -> Headers:
+    """Write the headers after the job's own: the conventional ones of a dead letter, and ours."""
     failure = letter.failure
     topic = config.topic_of(letter.action) if sent is None else sent.topic or config.topics.jobs
-    headers = job_headers(job)
-    headers += [
+    headers: Headers = [
         ("kafka_dlt-original-topic", topic.encode()),
         ("kafka_dlt-exception-fqcn", failure.type.encode()),
         ("kafka_dlt-exception-message", failure.message.encode()),

@@ -28,6 +28,8 @@ ACTION: Final = "wf-action"
 JOB_ID: Final = "wf-job-id"
 ATTEMPT: Final = "wf-attempt"
 ALONE: Final = "wf-alone"
+RESULT_PARTITION: Final = "wf-result-partition"
+ANY_PARTITION: Final = -1
 CONTENT_TYPE: Final = ("content-type", b"application/json")
 
 Headers = list[tuple[str, str | bytes | None]]
@@ -37,9 +39,10 @@ Place = tuple[str, int]
 
 _ATTEMPTS: Final = tuple((ATTEMPT, b"%d" % attempt) for attempt in range(10))
 """Headers that nearly every result has, made once."""
-_TELLING: Final = frozenset({ALONE, *TRACE_FIELDS})
+_TELLING: Final = frozenset({ALONE, RESULT_PARTITION, *TRACE_FIELDS})
 """Headers that say what a value does not."""
 _NO_TRACE: Final = ()
+PARTITION_DIGITS_MAX: Final = 9
 
 
 class UndecodableError(Exception):
@@ -57,7 +60,19 @@ class Start(NamedTuple):
 class KafkaJob(Job):
     """A job that came as a record."""
 
-    __slots__ = ("_head", "_trace", "has_id", "is_alone", "is_named", "key", "offset", "place", "size", "start")
+    __slots__ = (
+        "_head",
+        "_trace",
+        "has_id",
+        "is_alone",
+        "is_named",
+        "key",
+        "offset",
+        "place",
+        "result_partition",
+        "size",
+        "start",
+    )
 
     def __init__(self, raw: dict[str, Any], message: Message, place: Place, headers: Headers, lease: float) -> None:
         run_id = raw["workflowRunId"]
@@ -76,6 +91,7 @@ class KafkaJob(Job):
             self.lease = min(float(timeout), lease)
         self.key = message.key() or run_id.encode()
         self.is_alone = raw.get("alone") is True
+        self.result_partition = ANY_PARTITION  # where the run is at home
         self._trace: Sequence[tuple[str, bytes]] = _NO_TRACE
         for name, value in headers:
             if name in _TELLING:
@@ -88,7 +104,10 @@ class KafkaJob(Job):
         self._head = head.encode()
 
     def _add_telling(self, name: str, value: str | bytes | None) -> None:
-        if name == ALONE:
+        if name == RESULT_PARTITION:
+            if isinstance(value, bytes) and value.isdigit() and len(value) <= PARTITION_DIGITS_MAX:
+                self.result_partition = int(value)
+        elif name == ALONE:
             self.is_alone = True
         elif isinstance(value, bytes):
             self._trace = [*self._trace, (name, value)]

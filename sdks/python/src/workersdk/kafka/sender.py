@@ -3,8 +3,9 @@
 Rule 1: a record is kept until the brokers have acknowledged it, and sent again when they have not.
 Rule 2: there is no future and no wake-up for each record: acknowledgements are collected on the event loop, many at
         once, a few milliseconds after they came.
-Rule 3: results that are sent together go to one partition, those after them to the next: each partition takes a request
-        of its own, and that costs the broker as much as a hundred records do. Nothing depends on a result's partition.
+Rule 3: a result goes to the partition that its job names: there reads the process that knows its run. The others that
+        are sent together go to one partition, those after them to the next: each partition takes a request of its own,
+        and that costs the broker as much as a hundred records do. Nothing depends on a result's partition but time.
 Rule 4: a few records go out at once. Many results go through a client that waits a millisecond for the last of them:
         one that does not wait sends the first by itself, and spins while there are as many requests as may be on the
         way. One client cannot do both. The second one is made when it is needed first, and used when it is ready.
@@ -120,7 +121,7 @@ class Sender:
         self._produce_or_wait((sending,))
 
     def send_results(self, sendings: Sequence[Sending]) -> None:
-        """Send results, all to the next partition. They are acknowledged, or given up, later."""
+        """Send results; those of jobs that name no partition, to the next. They are acknowledged, or given up later."""
         if self._partitions:
             self._partition = (self._partition + 1) % self._partitions
         self.results_count += len(sendings)
@@ -179,7 +180,9 @@ class Sender:
         if (job := sending.job) is None:
             headers, partition = None, UNASSIGNED
         else:
-            headers, partition = job.result_headers(), self._partition
+            headers, partition = job.result_headers(), job.result_partition
+            if not 0 <= partition < self._partitions:
+                partition = self._partition
         try:
             producer.produce(sending.topic, sending.value, sending.key, partition, sending, headers=headers)
         except BufferError:
