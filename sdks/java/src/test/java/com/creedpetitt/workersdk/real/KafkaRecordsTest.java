@@ -8,10 +8,12 @@ import com.creedpetitt.workersdk.Running;
 import com.creedpetitt.workersdk.Surroundings;
 import com.creedpetitt.workersdk.Worker;
 import com.creedpetitt.workersdk.WorkerBuilder;
+import com.creedpetitt.workersdk.internal.kafka.ShrunkResults;
 import com.creedpetitt.workersdk.internal.kafka.UnheardGroup;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.UUID;
@@ -79,6 +81,42 @@ class KafkaRecordsTest {
         assertEquals("workersdk-java", hello.get("sdk").asText());
         assertEquals(10, hello.get("capacity").asInt());
         assertEquals(20, hello.get("lease").asInt());
+    }
+
+    @Test
+    void aResultGoesToThePartitionThatItsJobNames() {
+        Worker worker = quick().build()
+                .register(action("act"), payload -> payload)
+                .register(action("bad"), payload -> {
+                    throw new IllegalStateException("broken");
+                });
+        Map<String, Integer> homes = new HashMap<>();
+        List<String> elsewhere = new ArrayList<>();
+        int count = stage.resultPartitions();
+        try (Running running = new Running(worker, site.kafka)) {
+            for (int home = 0; home < count; home++) {
+                for (String name : List.of("act", "bad", "act", "bad")) {
+                    homes.put(stage.giveWithHome(Integer.toString(home), action(name)), home);
+                }
+            }
+            for (String home : List.of(Integer.toString(count), "999999999", "none")) {
+                elsewhere.add(stage.giveWithHome(home, action("act")));
+            }
+            homes.forEach((id, home) -> assertEquals(home, stage.resultOf(id).partition(), id));
+            elsewhere.forEach(stage::resultOf);
+        }
+        homes.keySet().forEach(id -> assertEquals(1, stage.count(id)));
+        elsewhere.forEach(id -> assertEquals(1, stage.count(id)));
+    }
+
+    @Test
+    void aResultForAPartitionThatIsNoMoreArrives() {
+        String name = action("act");
+        try (ShrunkResults shrunk = new ShrunkResults(site.kafka, stage.environment)) {
+            List<String> jobs = shrunk.send(name, stage.resultPartitions());
+            jobs.forEach(stage::resultOf);
+            jobs.forEach(id -> assertEquals(1, stage.count(id)));
+        }
     }
 
     @Test

@@ -39,7 +39,7 @@ final class Stage implements AutoCloseable {
             Map.of("jobs", 4, "results", 4, "heartbeats", 1, "control", 1);
 
     /** A record on the topic of results. */
-    record Result(String key, Map<String, String> headers, JsonNode value) {}
+    record Result(String key, Map<String, String> headers, JsonNode value, int partition) {}
 
     final List<Result> results = new CopyOnWriteArrayList<>();
     final List<JsonNode> heartbeats = new CopyOnWriteArrayList<>();
@@ -92,12 +92,18 @@ final class Stage implements AutoCloseable {
 
     /** Writes a job as the orchestrator does; returns its id. */
     String give(String topic, String action, Object payload, boolean isAlone) {
-        return give(topic, null, action, payload, isAlone, Stage::done);
+        return give(topic, null, action, payload, isAlone, List.of(), Stage::done);
     }
 
     /** Writes a job to a partition. */
     String giveTo(int partition, String action) {
-        return give("workflow-jobs", partition, action, null, false, Stage::done);
+        return give("workflow-jobs", partition, action, null, false, List.of(), Stage::done);
+    }
+
+    /** Writes a job whose result is to go to a partition. */
+    String giveWithHome(String home, String action) {
+        List<Header> more = List.of(header("wf-result-partition", home));
+        return give("workflow-jobs", null, action, null, false, more, Stage::done);
     }
 
     /** Writes so many jobs to a partition, and one behind them that runs alone, all at once; returns the ids of the many. */
@@ -105,9 +111,9 @@ final class Stage implements AutoCloseable {
         List<String> ids = new ArrayList<>();
         List<Future<?>> written = new ArrayList<>();
         for (int number = 0; number < count; number++) {
-            ids.add(give("workflow-jobs", partition, action, number, false, written::add));
+            ids.add(give("workflow-jobs", partition, action, number, false, List.of(), written::add));
         }
-        give("workflow-jobs", partition, action, suspect, true, written::add);
+        give("workflow-jobs", partition, action, suspect, true, List.of(), written::add);
         written.forEach(Stage::done);
         return ids;
     }
@@ -126,13 +132,24 @@ final class Stage implements AutoCloseable {
         return offset == null ? 0 : offset.offset();
     }
 
+    /** Returns how many partitions the topic of results has. */
+    int resultPartitions() {
+        return PARTITIONS.get("results");
+    }
+
     /** Returns how many partitions the topic of jobs has. */
     int partitions() {
         return PARTITIONS.get("jobs");
     }
 
     private String give(
-            String topic, Integer partition, String action, Object payload, boolean isAlone, Consumer<Future<?>> wait) {
+            String topic,
+            Integer partition,
+            String action,
+            Object payload,
+            boolean isAlone,
+            List<Header> more,
+            Consumer<Future<?>> wait) {
         String run = UUID.randomUUID().toString();
         ObjectNode value = mapper.createObjectNode()
                 .put("workflowRunId", run)
@@ -151,6 +168,7 @@ final class Stage implements AutoCloseable {
             value.put("alone", true);
             headers.add(header("wf-alone", "1"));
         }
+        headers.addAll(more);
         wait.accept(send(topic, partition, run, value.toString(), headers));
         return run + ":0";
     }
@@ -205,7 +223,8 @@ final class Stage implements AutoCloseable {
                 } else {
                     Map<String, String> headers = new HashMap<>();
                     record.headers().forEach(one -> headers.put(one.key(), new String(one.value())));
-                    results.add(new Result(record.key() == null ? "" : new String(record.key()), headers, value));
+                    String key = record.key() == null ? "" : new String(record.key());
+                    results.add(new Result(key, headers, value, record.partition()));
                 }
             }
         }

@@ -12,8 +12,8 @@ import org.apache.kafka.common.header.internals.RecordHeader;
 
 /** A job that came as a record. */
 final class KafkaJob extends Job {
-    /** Where a job came from. */
-    record Origin(TopicPartition place, long offset, byte[] key, int size, List<Header> trace) {}
+    /** Where a job came from, and the partition that its result is to go to. */
+    record Origin(TopicPartition place, long offset, byte[] key, int size, List<Header> trace, int resultPartition) {}
 
     private static final Header CONTENT_TYPE =
             new RecordHeader("content-type", "application/json".getBytes(StandardCharsets.UTF_8));
@@ -50,6 +50,11 @@ final class KafkaJob extends Job {
 
     byte[] key() {
         return origin.key;
+    }
+
+    /** Returns which partition of the topic of results it names; {@link Records#ANY_PARTITION} if none. */
+    int resultPartition() {
+        return origin.resultPartition;
     }
 
     boolean hasId() {

@@ -31,6 +31,10 @@ final class Records {
     static final String JOB_ID = "wf-job-id";
     static final String ATTEMPT = "wf-attempt";
     static final String ALONE = "wf-alone";
+    static final String RESULT_PARTITION = "wf-result-partition";
+    static final int ANY_PARTITION = -1;
+
+    private static final int PARTITION_DIGITS_MAX = 9;
 
     private static final DateTimeFormatter TIME = DateTimeFormatter.ofPattern(
                     "yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'", Locale.ROOT)
@@ -73,14 +77,17 @@ final class Records {
                     : record.key();
             boolean isAlone = record.headers().lastHeader(ALONE) != null;
             List<Header> trace = new ArrayList<>(2);
+            int resultPartition = ANY_PARTITION;
             for (Header header : record.headers()) {
-                if (Job.TRACE_FIELDS.contains(header.key()) && header.value() != null) {
+                if (header.key().equals(RESULT_PARTITION)) {
+                    resultPartition = partition(header.value());
+                } else if (Job.TRACE_FIELDS.contains(header.key()) && header.value() != null) {
                     trace.add(header);
                     raw.put(header.key(), text(header));
                 }
             }
-            KafkaJob.Origin origin =
-                    new KafkaJob.Origin(place, record.offset(), key, record.serializedValueSize(), trace);
+            KafkaJob.Origin origin = new KafkaJob.Origin(
+                    place, record.offset(), key, record.serializedValueSize(), trace, resultPartition);
             return new KafkaJob(raw, origin, hasId, isAlone, lease);
         } catch (IllegalArgumentException error) {
             throw new UndecodableException(error.getMessage());
@@ -113,6 +120,21 @@ final class Records {
     /** Returns the time as it travels: ISO 8601, UTC. */
     static String now() {
         return TIME.format(Instant.now());
+    }
+
+    /** Reads decimal digits; whatever else stands there names no partition. */
+    private static int partition(byte[] digits) {
+        if (digits == null || digits.length == 0 || digits.length > PARTITION_DIGITS_MAX) {
+            return ANY_PARTITION;
+        }
+        int number = 0;
+        for (byte digit : digits) {
+            if (digit < '0' || digit > '9') {
+                return ANY_PARTITION;
+            }
+            number = number * 10 + digit - '0';
+        }
+        return number;
     }
 
     private static String text(Header header) {

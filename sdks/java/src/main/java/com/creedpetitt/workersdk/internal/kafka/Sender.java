@@ -11,7 +11,6 @@ import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.Future;
-import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
@@ -30,10 +29,7 @@ import org.slf4j.Logger;
  *
  * <p>Rule 2: acknowledgements are collected on the loop, many at once.
  *
- * <p>Rule 3: results that are sent together go to one partition, those after them to the next: each partition takes a
- * request of its own, and that costs the broker as much as a hundred records do. Nothing depends on a result's partition.
- *
- * <p>Rule 4: a record that is too large by itself is given up. Batches that are too large are split by the client.
+ * <p>Rule 3: a record that is too large by itself is given up. Batches that are too large are split by the client.
  */
 final class Sender {
     private static final double RETRY_S = 0.05; // the first record of a topic has to wait until the client knows of it
@@ -51,13 +47,12 @@ final class Sender {
     private final Deque<Sending> waiting = new ArrayDeque<>();
     private final ConcurrentLinkedQueue<Ended> ended = new ConcurrentLinkedQueue<>();
     private final AtomicBoolean isNotified = new AtomicBoolean();
+    private final ResultPartitions partitions = new ResultPartitions();
     private KafkaProducer<byte[], byte[]> producer;
     private int generation;
     private Future<?> retry;
     private double pause = RETRY_S;
     private CompletableFuture<Void> atRest;
-    private int partitions;
-    private int partition;
     private String lastError = "no answer";
 
     Sender(KafkaConfig config, String clientId, KafkaProducer<byte[], byte[]> producer, Loop loop, Logger logger) {
@@ -79,10 +74,9 @@ final class Sender {
         return lastError;
     }
 
-    /** Sends results to so many partitions by turns; 0 leaves the choice to the client, by their keys. */
+    /** Sends results to so many partitions; 0 leaves the choice to the client, by their keys. */
     void share(int count) {
-        partitions = count;
-        partition = count > 0 ? ThreadLocalRandom.current().nextInt(count) : 0;
+        partitions.share(count);
     }
 
     /** Lets the client learn of a topic that has no record yet, so that the first one need not wait for that. */
@@ -94,17 +88,15 @@ final class Sender {
         }
     }
 
-    /** What is sent from now on goes to the next partition. */
+    /** What is sent from now on goes to the next partition, unless its job names one. */
     void turn() {
-        if (partitions > 0) {
-            partition = (partition + 1) % partitions;
-        }
+        partitions.turn();
     }
 
     /** Sends a record. It is acknowledged, or given up, later: never within this call. */
     void send(Sending sending) {
         onWay.add(sending);
-        Integer chosen = sending.job != null && partitions > 0 ? partition : null;
+        Integer chosen = sending.job == null ? null : partitions.of(sending.job);
         int now = generation;
         try {
             producer.send(

@@ -15,12 +15,16 @@ import com.fasterxml.jackson.databind.JsonNode;
 import java.math.BigInteger;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
+import java.util.function.Consumer;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.header.Headers;
 import org.apache.kafka.common.header.internals.RecordHeaders;
 import org.apache.kafka.common.record.TimestampType;
 import org.junit.jupiter.api.Test;
@@ -39,11 +43,16 @@ class ProtocolTest {
     }
 
     private static KafkaJob job(String name) throws UndecodableException {
+        return job(name, headers -> {});
+    }
+
+    private static KafkaJob job(String name, Consumer<Headers> change) throws UndecodableException {
         JsonNode told = Examples.ofRecord(name);
         RecordHeaders headers = new RecordHeaders();
         told.get("headers")
                 .forEach(header ->
                         headers.add(header.get(0).asText(), bytes(header.get(1).asText())));
+        change.accept(headers);
         byte[] value = bytes(told.get("value").asText());
         ConsumerRecord<byte[], byte[]> record = new ConsumerRecord<>(
                 JOBS.topic(),
@@ -60,6 +69,13 @@ class ProtocolTest {
         KafkaJob job = Records.readJob(Records.actionOf(record), record, JOBS, 30);
         job.startedAt("2026-11-30T15:40:08.524139Z");
         return job;
+    }
+
+    private static KafkaJob jobThatNames(byte[] partition) throws UndecodableException {
+        return job("job", headers -> {
+            headers.remove(Records.RESULT_PARTITION);
+            headers.add(Records.RESULT_PARTITION, partition);
+        });
     }
 
     private static void check(Outcome outcome, String name) {
@@ -81,6 +97,47 @@ class ProtocolTest {
         assertEquals(1, job.attempt());
         assertFalse(job.isAlone());
         assertEquals("Hello World", job.raw().get("payload").asText());
+    }
+
+    @Test
+    void thePartitionOfTheResultIsRead() throws UndecodableException {
+        assertEquals(0xd4fc % 12, job("job").resultPartition());
+        assertEquals(0xd4fc % 12, job("job-traced").resultPartition());
+        assertEquals(0, jobThatNames(bytes("0")).resultPartition());
+        assertEquals(999_999_999, jobThatNames(bytes("999999999")).resultPartition());
+    }
+
+    @Test
+    void whatNamesNoPartitionIsPassedOver() throws UndecodableException {
+        KafkaJob silent = job("job", headers -> headers.remove(Records.RESULT_PARTITION));
+        assertEquals(Records.ANY_PARTITION, silent.resultPartition());
+        assertEquals(Records.ANY_PARTITION, jobThatNames(null).resultPartition());
+        for (String told : List.of("", "-1", "+1", " 1", "1_0", "one", "²", "1".repeat(10), "1".repeat(5_000))) {
+            assertEquals(Records.ANY_PARTITION, jobThatNames(bytes(told)).resultPartition(), told);
+        }
+    }
+
+    @Test
+    void aResultGoesToThePartitionThatItsJobNames() throws UndecodableException {
+        ResultPartitions partitions = new ResultPartitions();
+        KafkaJob named = jobThatNames(bytes("3"));
+        assertNull(partitions.of(named), "how many there are is not known");
+        partitions.share(4);
+        Set<Integer> turns = new HashSet<>();
+        for (int number = 0; number < 4; number++) {
+            partitions.turn();
+            assertEquals(3, partitions.of(named));
+            int turn = partitions.of(jobThatNames(null));
+            turns.add(turn);
+            for (String told : List.of("4", "999999999", "-1", "one")) {
+                assertEquals(turn, partitions.of(jobThatNames(bytes(told))), told);
+            }
+        }
+        assertEquals(Set.of(0, 1, 2, 3), turns);
+        partitions.share(3);
+        assertTrue(partitions.of(named) < 3);
+        partitions.share(0);
+        assertNull(partitions.of(named), "the topic was made anew");
     }
 
     @Test
