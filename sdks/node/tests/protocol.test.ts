@@ -63,6 +63,21 @@ test("a job is read", () => {
   assert.equal(raw.payload, "Hello World");
 });
 
+test("the partition for the result is read from the headers alone", () => {
+  assert.deepEqual([job("job").resultPartition, job("job-traced").resultPartition], [8, 8]);
+  assert.equal("wf-result-partition" in job("job").raw, false);
+  const told = example("job");
+  const withHeader = (value?: string): number | undefined => {
+    const others = told.headers.filter(([name]) => name !== "wf-result-partition");
+    const more = value === undefined ? [] : [["wf-result-partition", value] as const];
+    return readJob("step1", recordOf({ ...told, headers: [...more, ...others] }), PLACE, 7, 30_000).resultPartition;
+  };
+  assert.deepEqual(
+    [withHeader("5"), withHeader(), withHeader("-5"), withHeader("five")],
+    [5, undefined, undefined, undefined],
+  );
+});
+
 test("a job that comes again is read with all that it says", () => {
   const { attempt, isAlone, leaseMs, raw } = job("job-again");
   assert.deepEqual([attempt, isAlone, leaseMs, raw.details], [2, true, 2_500, { done: 40 }]);

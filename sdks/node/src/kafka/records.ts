@@ -19,8 +19,10 @@ import { isObject, parseBytes, stringify } from "../json.js";
 import { messageOf, type Outcome } from "../outcomes.js";
 import type { Hello } from "../transport/transport.js";
 import type { Place } from "./fetching.js";
+import { readPartition } from "./partitions.js";
 
 const ACTION = Buffer.from("wf-action");
+const RESULT_PARTITION = Buffer.from("wf-result-partition");
 const JOB_ID = "wf-job-id";
 const ATTEMPT = "wf-attempt";
 const ALONE = "wf-alone";
@@ -42,6 +44,8 @@ export class KafkaJob extends Job {
   /** Whether the record says which job it is of. */
   readonly hasId: boolean;
   readonly isAlone: boolean;
+  /** The partition that its result is to go to, where it names one. */
+  readonly resultPartition: number | undefined;
   isNamed = false;
   startedAt = "";
   readonly #head: string;
@@ -69,6 +73,7 @@ export class KafkaJob extends Job {
     this.key = record.key ?? Buffer.from(runId);
     this.hasId = hasId;
     this.#trace = trace;
+    this.resultPartition = resultPartitionOf(record);
     this.isAlone = raw.alone === true || headerOf(record, ALONE) !== undefined;
     const head = `{"workflowRunId":${JSON.stringify(runId)},"action":${JSON.stringify(this.action)}`;
     this.#head = hasId ? `${head},${super.wireHead().slice(1)}` : head;
@@ -179,6 +184,14 @@ function complete(raw: Record<string, unknown>, record: KafkaRecord): boolean {
   const attempt = headerOf(record, ATTEMPT);
   raw.attempt ??= attempt === undefined ? 1 : Number(attempt);
   return true;
+}
+
+/** Costs a look at the length of each name: no other header's is as long. */
+function resultPartitionOf(record: KafkaRecord): number | undefined {
+  for (const [name, value] of record.headers) {
+    if (name !== null && RESULT_PARTITION.equals(name)) return readPartition(value);
+  }
+  return undefined;
 }
 
 function headerOf(record: KafkaRecord, wanted: string): string | undefined {

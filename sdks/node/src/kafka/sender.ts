@@ -3,17 +3,17 @@
  *
  * Rule 1: a record is kept until the brokers have acknowledged it, and sent again when they have not. It may arrive twice then,
  *         which does no harm: the first result of an attempt counts, and the last heartbeat of a worker.
- * Rule 2: results that are sent together go to one partition, those after them to the next: each partition takes a request of its
- *         own, and that costs the broker as much as a hundred records do. Nothing depends on a result's partition.
+ * Rule 2: results that are sent together are one request to each broker that leads partitions of theirs, whatever their partitions
+ *         are (see partitions.ts). What one broker refuses is sent again; what another took is not.
  * Rule 3: a broker that finds a batch too large says so of all of it. Its records are sent again one by one; the one that is still
  *         too large is given up.
  */
 
-import { murmur2 } from "@platformatic/kafka";
 import { Backoff } from "../http.js";
 import type { Logger } from "../logging.js";
 import { now } from "../waiting.js";
 import { type Cluster, reasonOf, says } from "./cluster.js";
+import { partitionOf, type Way } from "./partitions.js";
 import type { Headers, KafkaJob } from "./records.js";
 import type { KafkaSettings } from "./settings.js";
 import type { ProduceAnswer } from "./wire.js";
@@ -40,12 +40,18 @@ export interface Sending {
   readonly onEnd: (error?: unknown) => void;
 }
 
-/** Records for one partition, that are sent together. */
-interface Batch {
+/** Records of one topic, that are sent together. */
+interface Batch extends Way {
   readonly sendings: readonly Sending[];
-  /** Undefined where the key decides. */
-  readonly turn: number | undefined;
 }
+
+/** The part of a batch that went to one broker, and why it did not arrive. */
+interface Part {
+  readonly sendings: readonly Sending[];
+  readonly error?: unknown;
+}
+
+type Message = Readonly<Record<"topic" | "key" | "value" | "headers", unknown>> & { readonly partition: number };
 
 /** Sends to all topics of a worker. */
 export class Sender {
@@ -75,24 +81,25 @@ export class Sender {
   /** Send results of one topic together. */
   sendTogether(sendings: readonly Sending[]): void {
     this.#turn += 1;
+    const way = { turn: this.#turn, isRefused: false };
     let batch: Sending[] = [];
     let bytes = 0;
     for (const sending of sendings) {
       if (batch.length > 0 && bytes + sending.bytes > BATCH_BYTES_MAX) {
-        this.#waiting.push({ sendings: batch, turn: this.#turn });
+        this.#waiting.push({ ...way, sendings: batch });
         batch = [];
         bytes = 0;
       }
       batch.push(sending);
       bytes += sending.bytes + RECORD_EXTRA_BYTES;
     }
-    if (batch.length > 0) this.#waiting.push({ sendings: batch, turn: this.#turn });
+    if (batch.length > 0) this.#waiting.push({ ...way, sendings: batch });
     this.#pump();
   }
 
   /** Send one record to the partition of its key. */
   send(sending: Sending): void {
-    this.#waiting.push({ sendings: [sending], turn: undefined });
+    this.#waiting.push({ sendings: [sending], turn: undefined, isRefused: false });
     this.#pump();
   }
 
@@ -131,49 +138,65 @@ export class Sender {
 
   /** Never rejects. */
   async #make(batch: Batch): Promise<void> {
-    const { sendings } = batch;
-    let error: unknown;
-    try {
-      await this.#produce(batch);
-      this.#backoff.reset();
-    } catch (failure) {
-      error = failure;
-    }
+    const parts = await this.#produce(batch).catch((error: unknown): Part[] => [{ sendings: batch.sendings, error }]);
     this.#onWay.delete(batch);
-    if (error === undefined) {
-      for (const sending of sendings) sending.onEnd();
-    } else if (says(error, "MESSAGE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD")) {
-      if (sendings.length === 1) sendings[0]?.onEnd(error);
-      else this.#waiting.unshift(...sendings.map((sending) => ({ sendings: [sending], turn: batch.turn })));
-    } else {
-      this.#logger.debug(`sending to ${sendings[0]?.topic} again: ${reasonOf(error)}`);
-      this.#cluster.forget();
-      this.#notBefore = now() + Math.min(RETRY_MS_MAX, 50 + this.#backoff.next());
-      this.#waiting.unshift(batch);
-    }
+    if (parts.every(({ error }) => error === undefined)) this.#backoff.reset();
+    for (const part of parts) this.#end(batch, part);
     this.#pump();
     if (this.isAtRest) this.#rest();
   }
 
-  async #produce({ sendings, turn }: Batch): Promise<void> {
+  #end({ turn, isRefused }: Batch, { sendings, error }: Part): void {
+    if (error === undefined) {
+      for (const sending of sendings) sending.onEnd();
+    } else if (says(error, "MESSAGE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD")) {
+      if (sendings.length === 1) sendings[0]?.onEnd(error);
+      else this.#waiting.unshift(...sendings.map((sending) => ({ sendings: [sending], turn, isRefused })));
+    } else {
+      this.#logger.debug(`sending to ${sendings[0]?.topic} again: ${reasonOf(error)}`);
+      this.#cluster.forget();
+      this.#notBefore = now() + Math.min(RETRY_MS_MAX, 50 + this.#backoff.next());
+      this.#waiting.unshift({ sendings, turn, isRefused: isRefused || says(error, "UNKNOWN_TOPIC_OR_PARTITION") });
+    }
+  }
+
+  /** Rejects when it is not known who leads the partitions. */
+  async #produce(batch: Batch): Promise<Part[]> {
+    const { sendings } = batch;
     const [first] = sendings;
-    if (first === undefined) return;
-    const { topic, key } = first;
-    const { partitions, partitionsCount } = await this.#cluster.topic(topic);
-    const partition = (turn ?? murmur2(key) & 0x7fffffff) % partitionsCount;
+    if (first === undefined) return [];
+    const { partitions, partitionsCount } = await this.#cluster.topic(first.topic);
+    const byLeader = new Map<number, { sendings: Sending[]; messages: Message[] }>();
+    for (const sending of sendings) {
+      const partition = partitionOf(sending, batch, partitionsCount);
+      const leader = partitions[partition]?.leader ?? -1;
+      const part = byLeader.get(leader) ?? { sendings: [], messages: [] };
+      byLeader.set(leader, part);
+      part.sendings.push(sending);
+      part.messages.push({
+        topic: sending.topic,
+        partition,
+        key: sending.key,
+        value: Buffer.from(sending.value),
+        headers: new Map(sending.headers.map(([name, value]) => [Buffer.from(name), Buffer.from(value)])),
+      });
+    }
+    return Promise.all([...byLeader].map(([leader, part]) => this.#request(leader, part.sendings, part.messages)));
+  }
+
+  /** Never rejects. */
+  async #request(leader: number, sendings: readonly Sending[], messages: readonly Message[]): Promise<Part> {
     const bytes = sendings.reduce((sum, sending) => sum + sending.bytes, 0);
-    const messages = sendings.map((sending) => ({
-      topic,
-      partition,
-      key: sending.key,
-      value: Buffer.from(sending.value),
-      headers: new Map(sending.headers.map(([name, value]) => [Buffer.from(name), Buffer.from(value)])),
-    }));
     const options = { compression: bytes < COMPRESS_FROM_BYTES ? "none" : this.#compression };
     const args = [ACKS_ALL, DELIVERY_MS, messages, options];
-    await this.#cluster.call<unknown[], ProduceAnswer>(partitions[partition]?.leader ?? -1, "Produce", args, {
-      timeoutMs: DELIVERY_MS + ANSWER_EXTRA_MS,
-    });
+    try {
+      await this.#cluster.call<unknown[], ProduceAnswer>(leader, "Produce", args, {
+        timeoutMs: DELIVERY_MS + ANSWER_EXTRA_MS,
+      });
+      return { sendings };
+    } catch (error) {
+      return { sendings, error };
+    }
   }
 
   #rest(): void {

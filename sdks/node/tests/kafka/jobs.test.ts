@@ -34,6 +34,38 @@ test("a job that was there before the group is done, and its result says whose i
   });
 });
 
+test("a result goes to the partition that its job names, and to any where it names none that there is", async () => {
+  const action = stage.action("home");
+  const { worker } = make();
+  worker.register(action, (payload: unknown) => {
+    if (payload === "fail") throw new Error("broken");
+    return payload;
+  });
+  const homes = ["0", "1", "2", "3"];
+  const foundOf = (jobId: string): typeof stage.results => stage.results.filter(({ value }) => value.jobId === jobId);
+  await working([worker], async () => {
+    const named = await Promise.all(
+      homes.flatMap((home) =>
+        ["done", "fail", "done"].map(async (payload) => ({
+          home: Number(home),
+          jobId: await stage.give(action, payload, { home }),
+        })),
+      ),
+    );
+    const others = await Promise.all(
+      ["4", "-1", "one", "", "999999999"].map((home) => stage.give(action, "done", { home })),
+    );
+    for (const jobId of [...named.map((one) => one.jobId), ...others]) await stage.resultOf(jobId);
+    for (const { home, jobId } of named) {
+      assert.deepEqual(
+        foundOf(jobId).map(({ partition }) => partition),
+        [home],
+      );
+    }
+    for (const jobId of others) assert.equal(foundOf(jobId).length, 1);
+  });
+});
+
 test("records of others are passed over, and those that are no jobs are told once", async () => {
   const action = stage.action("foreign");
   const { worker, lines } = make();
@@ -189,7 +221,7 @@ test("a result that the topic does not take becomes a failed step, and its neigh
   const noise = (bytes: number): string => Array.from({ length: bytes }, () => Math.random().toString(36)[2]).join("");
   worker.register(action, (payload: number) => (payload === 0 ? noise(400_000) : payload));
   await working([worker], async () => {
-    const ids = await Promise.all([0, 1, 2].map((n) => stage.give(action, n, { partition: 0 })));
+    const ids = await Promise.all([0, 1, 2].map((n) => stage.give(action, n, { partition: 0, home: "2" })));
     const [large, ...small] = await Promise.all(ids.map((id) => stage.resultOf(id)));
     const error = large?.error as Record<string, unknown>;
     assert.deepEqual([large?.status, error.type, error.retryable], ["failed", "ResultTooLarge", false]);
@@ -197,6 +229,8 @@ test("a result that the topic does not take becomes a failed step, and its neigh
       small.map((result) => result.result),
       [1, 2],
     );
+    const written = stage.results.filter(({ value }) => ids.includes(value.jobId as string));
+    assert.ok(written.every(({ partition }) => partition === 2));
   });
 });
 
@@ -211,11 +245,12 @@ test("what does not finish in time is given back", async () => {
   });
   let jobId = "";
   await working([worker], async () => {
-    jobId = await stage.give(action);
+    jobId = await stage.give(action, null, { home: "1" });
     await begun.opened;
   });
   const result = await stage.resultOf(jobId);
   assert.deepEqual([result.status, result.details, result.result], ["released", 7, null]);
+  assert.equal(stage.results.find(({ value }) => value.jobId === jobId)?.partition, 1);
 });
 
 test("an action may have a topic to itself", async () => {

@@ -14,6 +14,7 @@ type Name = keyof typeof PARTITIONS;
 export type Raw = Record<string, unknown>;
 
 export interface Result {
+  readonly partition: number;
   readonly key: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly value: Raw;
@@ -23,6 +24,8 @@ export interface JobOptions extends Raw {
   readonly partition?: number;
   readonly topic?: Name;
   readonly attempt?: number;
+  /** What the header says of the partition that the result is to go to. */
+  readonly home?: string;
 }
 
 interface RecordOptions {
@@ -108,7 +111,7 @@ export class Stage {
   }
 
   #job(action: string, payload: unknown, options: JobOptions): { jobId: string; message: Message } {
-    const { partition, topic = "jobs", attempt = 1, ...fields } = options;
+    const { partition, topic = "jobs", attempt = 1, home, ...fields } = options;
     const workflowRunId = randomUUID();
     const jobId = `${workflowRunId}:0`;
     const value = { workflowRunId, action, payload, jobId, attempt, workflowId: "test", stepIndex: 0, ...fields };
@@ -119,6 +122,7 @@ export class Stage {
       "wf-attempt": String(attempt),
       "content-type": "application/json",
       ...(fields.alone ? { "wf-alone": "1" } : {}),
+      ...(home === undefined ? {} : { "wf-result-partition": home }),
     };
     return { jobId, message: this.#message(topic, JSON.stringify(value), { key: workflowRunId, headers, partition }) };
   }
@@ -193,7 +197,7 @@ export class Stage {
             const value = JSON.parse(String(record.value)) as Raw;
             const headers = Object.fromEntries(record.headers.map(([one, text]) => [String(one), String(text)]));
             if (name === "heartbeats") this.heartbeats.push(value);
-            else this.results.push({ key: String(record.key), headers, value });
+            else this.results.push({ partition, key: String(record.key), headers, value });
           }
         }
       } catch {
