@@ -34,6 +34,9 @@ SETTINGS = {
     "inter.broker.listener.name": "PLAINTEXT",
     "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
     "num.partitions": "12",
+    # For a few clients on a small machine: more threads do no more, and a request changes hands more often.
+    "num.network.threads": "1",
+    "num.io.threads": "2",
     # One broker holds the only copy.
     "offsets.topic.replication.factor": "1",
     "transaction.state.log.replication.factor": "1",
