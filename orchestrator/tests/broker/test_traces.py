@@ -17,9 +17,12 @@ pytestmark = pytest.mark.timeout(240)
 TRACE: Final = Trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "vendor=value")
 HEADERS: Final = [("traceparent", TRACE.parent.encode()), ("tracestate", b"vendor=value")]
 
+EVERY_JOBS: Final = {"wf-action", "wf-job-id", "wf-run-id", "wf-attempt", "content-type", "wf-result-partition"}
+"""Headers that a job has without a trace."""
+
 
 def last_headers(message: Message, count: int) -> list[tuple[str, bytes]]:
-    """Give the last headers of a job, after those that every job has."""
+    """Give the last headers of a job, all of them with 0."""
     headers = cast("list[tuple[str, bytes]]", message.headers())
     assert headers[0][0] == "wf-action"
     return headers[-count:]
@@ -30,7 +33,9 @@ async def test_records_of_all_attempts_carry_it_after_their_own_headers(site: Si
         await define(orchestrator, {"action": "a", "retry": {"maxRetries": 0}}, {"action": "b"})
         run_id = await trigger(orchestrator, "in", TRACE)
         first = await raw.message()
-        assert last_headers(first, 3) == [("content-type", b"application/json"), *HEADERS]
+        own, *rest = last_headers(first, 3)
+        assert own[0] in EVERY_JOBS
+        assert rest == HEADERS
         failure = {"workflowRunId": run_id, "action": "a", "status": "failed", "error": {"type": "Broke"}}
         site.say(site.topics.results, json.dumps(failure).encode())
         assert (await ended(orchestrator, run_id)).status == "FAILED"
@@ -45,7 +50,7 @@ async def test_records_of_all_attempts_carry_it_after_their_own_headers(site: Si
         plain = await trigger(orchestrator, "in")
         message = await raw.message()
         assert message.key() == plain.encode()
-        assert last_headers(message, 1) == [("content-type", b"application/json")]
+        assert {name for name, _ in last_headers(message, 0)} == EVERY_JOBS
 
 
 async def test_workers_over_http_get_it_from_the_record(site: Site) -> None:
