@@ -120,7 +120,7 @@ def job_value(job: Job) -> bytes:
     )
 
 
-def job_headers(job: Job, home: Iterable[tuple[str, bytes]] = ()) -> list[tuple[str, str | bytes | None]]:
+def job_headers(job: Job, home: Iterable[tuple[str, bytes]]) -> list[tuple[str, str | bytes | None]]:
     """Write the headers of a job's record; the action comes first, where workers look before they read the value.
 
     Args:

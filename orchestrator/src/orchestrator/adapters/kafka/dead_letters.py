@@ -42,7 +42,7 @@ class Copy(NamedTuple):
 
 
 def copies_of(
-    letter: DeadLetter, config: KafkaConfig, sent: Sent | None, home: Iterable[tuple[str, bytes]] = ()
+    letter: DeadLetter, config: KafkaConfig, sent: Sent | None, home: Iterable[tuple[str, bytes]]
 ) -> Iterator[Copy]:
     """Write a dead letter: key, value and headers of the last attempt's job; then ever smaller, and saying so."""
     key = letter.run_id.encode()
