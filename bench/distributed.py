@@ -31,9 +31,9 @@ from run import (
 
 from stack.examples import LANGUAGES
 
-WARM = ((1_000, 20_000), (100, 2_000))
-"""Runs in flight, and how many, before anything is measured. The broker's compiler works through the first hundred
-thousand steps, and takes as much as the broker itself; a service that runs for days does not pay for it."""
+WARM = ((1_000, 70_000), (100, 2_000))
+"""Runs in flight, and how many, before anything is measured. The broker's compiler works through the first 350,000
+steps, and takes as much as the broker itself; a service that runs for days does not pay for it."""
 COLUMNS = ("server", "worker", "client", "kafka", "postgres", "redis")
 HEADER = "steps/s  | CPU-s/1k | " + " | ".join(f"{name:>8}" for name in COLUMNS) + " | p50 ms   | p99 ms"
 COUNTED = "transactions | flushes | WAL bytes | records | Kafka requests"
