@@ -236,7 +236,7 @@ class Batch:
         run_id = self._chance.run_id(self._now)
         decision = engine.start(plan, StartRun(run_id, request.trace), self._now)
         self._payloads[PayloadRef(run_id, None)] = request.input
-        await self._keep(plan, run_id, None, decision, created=request.input)
+        self._keep(plan, run_id, None, decision, created=request.input)
         expires_at: Time | None = None
         if request.key is not None:
             expires_at = Time(self._now + round(self._limits.idempotency_seconds * MICROS))
@@ -249,7 +249,9 @@ class Batch:
         state = self._states.get(report.run_id)
         if state is None:
             return Rejection.UNKNOWN
-        plan = await self._plans.find(self._store, state.workflow_id, state.version)
+        plan = self._plans.get(state.workflow_id, state.version)
+        if plan is None:
+            plan = await self._plans.find(self._store, state.workflow_id, state.version)
         if report.step == ANY_STEP:
             found = engine.find_step(plan, state, report.action, report.produced_at)
             if isinstance(found, Rejection):
@@ -260,10 +262,11 @@ class Batch:
         decision = engine.decide(plan, state, self._command_of(report), self._now)
         if isinstance(decision, Rejection):
             return decision
-        result = (report.step, report.result) if report.outcome == "completed" else None
-        await self._keep(
-            plan, state.run_id, state, decision, result=result, details=report.details, worker=report.worker
-        )
+        if report.outcome == "completed":
+            self._keep(plan, state.run_id, state, decision, result=(report.step, report.result))
+        else:
+            letter = await self._letter(plan, state, decision, report.worker)
+            self._keep(plan, state.run_id, state, decision, details=report.details, letter=letter)
         self.reported.append((state.run_id, report.step, report.attempt))
         return None
 
@@ -295,9 +298,8 @@ class Batch:
             return False
         command = request.command
         leased = self._leased_row(plan, request, command) if isinstance(command, StartAttempt) else None
-        await self._keep(
-            plan, state.run_id, state, decision, details=request.details, worker=request.worker, leased=leased
-        )
+        letter = await self._letter(plan, state, decision, request.worker)
+        self._keep(plan, state.run_id, state, decision, details=request.details, letter=letter, leased=leased)
         return True
 
     def _leased_row(self, plan: Plan, request: Direct, command: StartAttempt) -> JobRow:
@@ -338,7 +340,7 @@ class Batch:
         decision = engine.decide(plan, state, RedriveStep(letter.step), self._now)
         if isinstance(decision, Rejection):
             raise RunFinished(f"run {letter.run_id} is {state.status}; only a failed run can be redriven")
-        await self._keep(plan, state.run_id, state, decision)
+        self._keep(plan, state.run_id, state, decision)
         await self._settle(letter, DeadLetterState.REDRIVEN)
         return letter.run_id
 
@@ -357,7 +359,11 @@ class Batch:
         await self._tx.settle_dead_letter(letter.id, state, self._now)
         self._letters[letter.id] = replace(letter, state=state, settled_at=self._now)
 
-    async def _dead_letter(self, plan: Plan, state: RunState, effect: DeadLetterStep, worker: str | None) -> DeadLetter:
+    async def _letter(self, plan: Plan, state: RunState, decision: Decision, worker: str | None) -> DeadLetter | None:
+        """Make the dead letter that a decision means, if it means one."""
+        effect = next((one for one in decision.effects if isinstance(one, DeadLetterStep)), None)
+        if effect is None:
+            return None
         place = plan.steps[effect.step]
         ref = PayloadRef(state.run_id, place.input_of)
         payload = self._payloads.get(ref)
@@ -379,7 +385,7 @@ class Batch:
             trace=state.trace,
         )
 
-    async def _keep(
+    def _keep(
         self,
         plan: Plan,
         run_id: RunId,
@@ -389,12 +395,11 @@ class Batch:
         created: Json | None = None,
         result: tuple[int, Json] | None = None,
         details: Json | None = None,
-        worker: str | None = None,
+        letter: DeadLetter | None = None,
         leased: JobRow | None = None,
     ) -> None:
         """Make a decision part of the batch: the rows it means, and what to do in the world after the commit."""
         state = engine.fold(run_id, plan, decision.events, before)
-        letter: DeadLetter | None = None
         rows: list[JobRow] = [] if leased is None else [leased]
         settled: list[int] = []
         for effect in decision.effects:
@@ -408,9 +413,8 @@ class Batch:
                     rows.append(_backoff_row(plan, run_id, effect, state, details))
                 case Withdraw():
                     self.withdrawn.append((run_id, effect.step, effect.attempt))
-                case DeadLetterStep():
-                    letter = await self._dead_letter(plan, state, effect, worker)
-                    self.letters.append(letter)
+        if letter is not None:
+            self.letters.append(letter)
         if result is not None:
             self._payloads[PayloadRef(run_id, result[0])] = result[1]
         self._states[run_id] = state

@@ -52,11 +52,15 @@ class Plans:
         """List actions of workflows that this process has had to do with, those of the latest first."""
         return list(islice(reversed(self._actions), most))
 
+    def get(self, workflow_id: str, version: int) -> Plan | None:
+        """Give the plan that a run follows, if it is in memory."""
+        known = self._plans.get((workflow_id, version))
+        return None if known is None else known[1]
+
     async def find(self, store: Store, workflow_id: str, version: int) -> Plan:
         """Give the plan that a run follows."""
-        known = self._plans.get((workflow_id, version))
-        if known is not None:
-            return known[1]
+        if (known := self.get(workflow_id, version)) is not None:
+            return known
         found = await store.definition(workflow_id, version)
         if found is None:
             raise InvariantBroken(f"a run follows {workflow_id} version {version}, which is not in the store")

@@ -17,7 +17,6 @@ from orchestrator.model.limits import Limits
 from orchestrator.model.record import BeatRecord, HeartbeatRecord, ResultRecord
 from orchestrator.model.run import RunId
 from orchestrator.model.times import MICROS, Duration, Time
-from orchestrator.model.wire import ResultBody
 from orchestrator.model.worker import About, Transport
 from orchestrator.ports.broker import Incoming
 from orchestrator.ports.outbox import Beat
@@ -59,10 +58,10 @@ class Results:
         before = len(self.reports)
         odd = json.may_break_limits(record.value, self._limits)
         if body.job_id is not None and body.attempt is not None:
-            self._reports.add(_body_of(body, body.job_id, body.attempt), odd=odd)
+            self._reports.add(body.job_id, body.attempt, body, odd=odd)
         else:
             # Any run's id and step will do to check the rest; which step is meant is decided with the run in sight.
-            self._reports.add(_body_of(body, f"{body.workflow_run_id}:0", 1), odd=odd)
+            self._reports.add(f"{body.workflow_run_id}:0", 1, body, odd=odd)
             for report in self.reports[before:]:
                 report.run_id = RunId(body.workflow_run_id)
                 report.step, report.action, report.produced_at = ANY_STEP, body.action or "", record.produced_at
@@ -155,17 +154,6 @@ class Beats:
         if body.lease is None:
             return Duration(round(self._limits.lease_seconds_default * MICROS))
         return Duration(min(most, max(_LEASE_MIN, times.parse_duration(body.lease))))
-
-
-def _body_of(body: ResultRecord, job_id: str, attempt: int) -> ResultBody:
-    return ResultBody(
-        job_id=job_id,
-        attempt=attempt,
-        status=body.status,
-        result=body.result,
-        error=body.error,
-        details=body.details,
-    )
 
 
 def _cut(text: str | None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from itertools import islice
-from typing import Final
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -43,6 +43,26 @@ _JOB_ID: Final = re.compile(rb'\s*:\s*"([^"\\]+)"')
 _ATTEMPT: Final = re.compile(rb"\s*:\s*(\d{1,9})\s*[,}]")
 
 
+class Said(Protocol):
+    """What became of a job, whichever way it was told."""
+
+    @property
+    def status(self) -> Literal["completed", "failed", "released"]:
+        """How the attempt ended."""
+
+    @property
+    def result(self) -> msgspec.Raw:
+        """What the handler gave."""
+
+    @property
+    def error(self) -> ErrorBody | None:
+        """Why it failed."""
+
+    @property
+    def details(self) -> msgspec.Raw:
+        """What the next attempt should know, when this one did not complete."""
+
+
 class Reports:
     """The results of one exchange, checked."""
 
@@ -68,7 +88,7 @@ class Reports:
         self.count = len(body.results)
         odd = json.may_break_limits(raw, self._limits)
         for result in body.results:
-            self.add(result, odd=odd)
+            self.add(result.job_id, result.attempt, result, odd=odd)
         return body
 
     def _read_loose(self, raw: bytes) -> LooseExchangeBody:
@@ -91,7 +111,7 @@ class Reports:
             at = "" if problem.field == "body" else f"{problem.field}: "
             self._reject_raw(raw, at + problem.reason)
         else:
-            self.add(body, odd=True)
+            self.add(body.job_id, body.attempt, body, odd=True)
 
     def _reject_raw(self, raw: bytes, reason: str) -> None:
         job_id, attempt = _job_of(raw)
@@ -100,12 +120,12 @@ class Reports:
         else:
             self._fail(job_id, attempt, reason)
 
-    def add(self, body: ResultBody, *, odd: bool) -> None:
+    def add(self, job_id: str, attempt: int, body: Said, *, odd: bool) -> None:
         """Check one result."""
-        place = parse_job_id(body.job_id)
+        place = parse_job_id(job_id)
         if place is None:
             reason = "jobId is not one of this orchestrator's"
-            self._reject(body.job_id, body.attempt, Rejection.UNKNOWN, reason)
+            self._reject(job_id, attempt, Rejection.UNKNOWN, reason)
             return
         result = bytes(body.result)
         if len(result) > self._limits.payload_bytes_max or odd:
@@ -113,11 +133,13 @@ class Reports:
                 json.check_json(result, self._limits)
                 json.check_payload(result, self._limits, "result")
             except OrchestratorError as error:
-                self._fail(body.job_id, body.attempt, str(error))
+                self._fail(job_id, attempt, str(error))
                 return
-        report = Report(run_id=place[0], step=place[1], attempt=body.attempt, outcome=body.status, result=Json(result))
-        details = bytes(body.details)
-        if body.status != "completed" and 0 < len(details) <= self._limits.heartbeat_details_bytes_max:
+        report = Report(run_id=place[0], step=place[1], attempt=attempt, outcome=body.status, result=Json(result))
+        if (
+            body.status != "completed"
+            and 0 < len(details := bytes(body.details)) <= self._limits.heartbeat_details_bytes_max
+        ):
             with contextlib.suppress(OrchestratorError):
                 json.check_json(details, self._limits)
                 report.details = Json(details)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, NewType
 
 Time = NewType("Time", int)
@@ -18,6 +19,7 @@ MICROS: Final = 1_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST: Final = (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _UNITS: Final = {"ms": 1_000, "s": MICROS, "m": 60 * MICROS, "h": 3_600 * MICROS, "d": 86_400 * MICROS}
+_IN_UTC: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{6})Z", re.ASCII)
 _DURATION: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*(ms|s|m|h|d)?", re.ASCII)
 
 
@@ -33,15 +35,21 @@ def parse_time(text: str) -> Time:
     Raises:
         ValueError: not a time, or not between the years 1970 and 9999.
     """
+    # What our own workers write, thousands of times a second.
+    if (parts := _IN_UTC.fullmatch(text)) is not None:
+        return Time(_micros(parts[1]) + int(parts[2]))
+    return Time(_micros(text))
+
+
+@lru_cache(maxsize=16)
+def _micros(text: str) -> int:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    since = moment - _EPOCH
-    # To divide by a timedelta takes as long as all the rest; every result has a time in it.
-    micros = (since.days * 86_400 + since.seconds) * MICROS + since.microseconds
+    micros = (moment - _EPOCH) // timedelta(microseconds=1)
     if not 0 <= micros <= _LAST:
         raise ValueError("not between the years 1970 and 9999")
-    return Time(micros)
+    return micros
 
 
 def parse_duration(value: float | str) -> Duration:
