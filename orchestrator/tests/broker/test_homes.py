@@ -9,20 +9,11 @@ from orchestrator.adapters.system import SystemChance
 from orchestrator.app.orchestrator import Orchestrator
 from orchestrator.model.run import RunId
 from orchestrator.model.times import Time
+from tests.broker.hand import Hand
 from tests.broker.site import RawWorker, Site, define, ended, eventually, trigger
 
 PARTITIONS = 12
 RUN = RunId("01a22d1d-0dab-7cea-808a-29457981d4fc")
-
-
-class Hand:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def home_of(homes: Homes, run_id: RunId) -> int:

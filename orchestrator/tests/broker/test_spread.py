@@ -6,18 +6,9 @@ from collections import Counter
 from itertools import groupby
 
 from orchestrator.adapters.kafka.spread import TOGETHER_SECONDS, WINDOW_SECONDS, Spread
+from tests.broker.hand import Hand
 
 PARTITIONS = 12
-
-
-class Hand:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def plentiful(spread: Spread, clock: Hand, *actions: str, per_second: int) -> None:

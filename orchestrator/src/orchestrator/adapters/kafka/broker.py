@@ -8,12 +8,10 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from operator import add
 from time import monotonic
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException
-from msgspec.structs import astuple
 
 from orchestrator.adapters.kafka import dead_letters
 from orchestrator.adapters.kafka.backlog import Backlog
@@ -22,7 +20,8 @@ from orchestrator.adapters.kafka.consumer import KafkaInbox
 from orchestrator.adapters.kafka.dead_letters import Copy
 from orchestrator.adapters.kafka.groups import Groups
 from orchestrator.adapters.kafka.homes import Homes
-from orchestrator.adapters.kafka.producer import Fault, Records
+from orchestrator.adapters.kafka.outlets import Outlets
+from orchestrator.adapters.kafka.producer import Fault, Records, total
 from orchestrator.adapters.kafka.properties import without_secrets
 from orchestrator.adapters.kafka.readers import Readers
 from orchestrator.adapters.kafka.spread import Spread
@@ -56,7 +55,7 @@ class KafkaBroker:
         self._readers = Readers(config, self._groups)
         self._backlog = Backlog(config, self._groups)
         self._inboxes: dict[str, KafkaInbox] = {}
-        self._records = Records(config)
+        self._outlets = Outlets(config)
         # Apart: what it has not written soon it gives up, since another process may write it then.
         self._letters = Records(config, delivery_seconds=LETTER_DELIVERY_SECONDS)
         try:
@@ -64,7 +63,7 @@ class KafkaBroker:
                 # Joins the groups, and finds out about properties that no consumer takes.
                 _ = self.results, self.heartbeats
         except BaseException:
-            self._records.stop()
+            self._outlets.stop()
             self._letters.stop()
             raise
 
@@ -76,8 +75,7 @@ class KafkaBroker:
     @property
     def report(self) -> BrokerReport:
         """See `ports.broker.Broker.report`."""
-        jobs, letters = self._records.report, self._letters.report
-        return BrokerReport(*map(add, astuple(jobs), astuple(letters)))
+        return total((self._outlets.report, self._letters.report))
 
     @property
     def results(self) -> KafkaInbox:
@@ -111,22 +109,24 @@ class KafkaBroker:
         """See `ports.broker.Broker.send`."""
         burst = _Burst(len(jobs), on_sent, on_refused, on_failed)
         routes, shared = self._config.routes, self._topics.jobs
+        records = self._outlets.for_burst(len(jobs))
         for job in jobs:
             topic = routes.get(job.action, "")
             name = topic or shared
             partition = self._spread(name).choose(job.action)
             answered = partial(burst.answered, job, topic)
             headers = job_headers(job, self.homes.header_of(job.run_id))
-            fault = self._records.send(name, job.run_id.encode(), job_value(job), headers, answered, partition)
+            fault = records.send(name, job.run_id.encode(), job_value(job), headers, answered, partition)
             if fault is not None:
                 answered(-1, -1, fault)
 
     def stop(self, attempts: Sequence[Stop]) -> None:
         """See `ports.broker.Broker.stop`."""
+        records = self._outlets.for_burst(len(attempts))
         for stop in attempts:
             value = _encode(StopRecord(job_id=job_id(stop.run_id, stop.step), attempt=stop.attempt))
             headers: dead_letters.Headers = [("content-type", b"application/json")]
-            self._records.send(self._topics.control, stop.run_id.encode(), value, headers, _nobody)
+            records.send(self._topics.control, stop.run_id.encode(), value, headers, _nobody)
 
     async def dead_letter(self, letter: DeadLetter, sent: Sent | None, *, is_repeated: bool, within: Duration) -> None:
         """See `ports.broker.Broker.dead_letter`."""
@@ -178,7 +178,7 @@ class KafkaBroker:
     async def close(self) -> None:
         """Commit what is done, leave the groups, wait a moment for what is under way."""
         await asyncio.gather(*(inbox.close() for inbox in self._inboxes.values()))
-        await asyncio.gather(self._records.close(), self._letters.close())
+        await asyncio.gather(self._outlets.close(), self._letters.close())
         await asyncio.to_thread(self._groups.close)
 
     async def _write(self, copies: Iterable[Copy], about: str, partition: int) -> None:

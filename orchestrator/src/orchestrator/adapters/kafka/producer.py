@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from operator import add
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -87,8 +86,20 @@ class _Sending:
 class Records:
     """A producer. Used in the event loop only."""
 
-    def __init__(self, config: KafkaConfig, *, singly: bool = False, delivery_seconds: float = 0.0) -> None:
-        """Connect; ``delivery_seconds`` in place of the configuration's where they are given."""
+    def __init__(
+        self, config: KafkaConfig, *, singly: bool = False, delivery_seconds: float = 0.0, linger_ms: int = 0
+    ) -> None:
+        """Connect.
+
+        Args:
+            config: where to, and how.
+            singly: send each record in a batch of its own.
+            delivery_seconds: how long a record is tried, in place of the configuration's.
+            linger_ms: how long a record waits for others.
+
+        Raises:
+            KafkaException: the client does not take its properties, or there are no threads for it.
+        """
         delivery_seconds = delivery_seconds or config.delivery_seconds
         self._config = config
         self._loop = asyncio.get_running_loop()
@@ -98,7 +109,7 @@ class Records:
                 {
                     "acks": "all",
                     "enable.idempotence": True,
-                    "linger.ms": 0,
+                    "linger.ms": linger_ms,
                     "compression.type": "lz4",
                     "partitioner": "murmur2_random",
                     "delivery.timeout.ms": round(delivery_seconds * 1_000),
@@ -154,7 +165,7 @@ class Records:
         ours = BrokerReport(self._under_way, self._bytes, self._acknowledged, self._failed)
         if self._alone is None:
             return ours
-        return BrokerReport(*map(add, astuple(ours), astuple(self._alone.report)))
+        return total((ours, self._alone.report))
 
     def stop(self) -> None:
         """Collect no more."""
@@ -203,6 +214,11 @@ class Records:
             else:
                 self._failed += 1
                 sending.on_acknowledged(-1, -1, _fault_of(error))
+
+
+def total(reports: Iterable[BrokerReport]) -> BrokerReport:
+    """Add up what several clients say."""
+    return BrokerReport(*map(sum, zip(*map(astuple, reports), strict=True)))
 
 
 def _fault_of(error: KafkaError) -> Fault:
