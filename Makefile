@@ -18,8 +18,11 @@ STACK_RUN := $(BIN)/python -m stack
 # uv takes an installed Python and never fetches one; UV_PYTHON chooses which.
 export UV_PYTHON_DOWNLOADS := never
 ifndef UV_PYTHON
-export UV_PYTHON := $(shell for python in $(PYTHONS); do \
+UV_PYTHON := $(shell for python in $(PYTHONS); do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$python && break; done)
+endif
+ifneq ($(UV_PYTHON),)
+export UV_PYTHON
 endif
 # Where this machine has certificates of its own, such as a company's, uv takes them, as pip and curl do.
 CERTIFICATES := $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem \

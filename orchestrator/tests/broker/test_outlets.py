@@ -48,8 +48,7 @@ async def test_a_process_that_gets_no_second_client_goes_on_with_one(monkeypatch
     outlets.stop()
 
 
-async def test_what_both_clients_carry_is_counted_and_awaited_at_the_end(site: Site) -> None:
-    """More than is acknowledged meanwhile is given to both, and none of it is left behind by a close."""
+async def test_what_both_clients_carry_arrives_and_is_counted(site: Site) -> None:
     clock = Hand()
     async with site.process():
         outlets = Outlets(KafkaConfig(servers=site.kafka), clock)
